@@ -1,0 +1,1 @@
+"""Worlds: embedded data whose ground truth is known exactly, drawn on the fly from a seed."""
