@@ -1,0 +1,1 @@
+"""Diffusion itself: noise schedules, the denoiser that methods are written against, samplers, training."""

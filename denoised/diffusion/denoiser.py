@@ -1,0 +1,92 @@
+"""The one interface that samplers and methods are written against.
+
+    prediction = denoiser(x, t, condition)
+    prediction.eps, prediction.x0, prediction.v, prediction.score
+
+whatever the network itself predicts. The denoiser counts what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from denoised.diffusion.schedule import Schedule
+
+Parameterisation = Literal["epsilon", "v_prediction", "sample"]
+# (x, timesteps (n,), condition or None) -> the network's raw output, of the shape of x
+Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A network's belief about x_t, in every parameterisation.
+
+    `x0` and `eps` have the shape of x_t; `v` = a eps - s x0 (Salimans & Ho 2022, arXiv:2202.00512, App. D)
+    and `score` = -eps / s (Song et al. 2021, arXiv:2011.13456) follow from them, with a = sqrt(alpha_bar_t)
+    and s = sqrt(1 - alpha_bar_t).
+    """
+
+    x0: Tensor
+    eps: Tensor
+    a: Tensor
+    s: Tensor
+
+    @property
+    def v(self) -> Tensor:
+        return self.a * self.eps - self.s * self.x0
+
+    @property
+    def score(self) -> Tensor:
+        return -self.eps / self.s
+
+    def clip(self, low: float = -1.0, high: float = 1.0) -> Prediction:
+        """The prediction with x0 clipped to the data's range and eps made to agree with it.
+
+        eps is recomputed from x_t = a x0 + s eps, so that one pair describes one x_t.
+        """
+        x_t = self.a * self.x0 + self.s * self.eps
+        x0 = self.x0.clamp(low, high)
+        return Prediction(x0, (x_t - self.a * x0) / self.s, self.a, self.s)
+
+
+def predict(output: Tensor, x: Tensor, a: Tensor, s: Tensor, kind: Parameterisation) -> Prediction:
+    """Convert a raw network output at x_t = a x0 + s eps into a `Prediction`."""
+    match kind:
+        case "epsilon":
+            return Prediction((x - s * output) / a, output, a, s)
+        case "v_prediction":
+            return Prediction(a * x - s * output, s * x + a * output, a, s)
+        case "sample":
+            return Prediction(output, (x - a * output) / s, a, s)
+        case other:
+            raise ValueError(f"prediction type {other!r} is not known; use epsilon, v_prediction or sample")
+
+
+@dataclass
+class Denoiser:
+    """A trained network together with the noise schedule it was trained for.
+
+    `calls` counts network evaluations of a batch, `samples` counts pictures evaluated; guidance that runs
+    the network twice counts twice in both.
+    """
+
+    network: Network
+    schedule: Schedule
+    parameterisation: Parameterisation = "epsilon"
+    calls: int = field(default=0, init=False)
+    samples: int = field(default=0, init=False)
+
+    def __call__(self, x: Tensor, t: int, condition: Tensor | None = None) -> Prediction:
+        """Predict at x_t of shape (n, …), all at timestep t in 0 … T-1; `condition` is (n,) or None."""
+        self.calls += 1
+        self.samples += len(x)
+        with torch.inference_mode():
+            steps = torch.full((len(x),), t, device=x.device, dtype=torch.long)
+            output = self.network(x, steps, condition)
+        a, s = self.schedule.signal_and_noise(t, x)
+        return predict(output, x, a, s, self.parameterisation)

@@ -1,0 +1,122 @@
+"""Discrete noise schedules in float64, and the conversions between what a network may predict.
+
+The forward process of DDPM (Ho et al. 2020, arXiv:2006.11239, Eq. 4) at timestep t = 0 … T-1 is
+
+    x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps,    eps ~ N(0, I).
+
+Timestep -1 stands for clean data, where alpha_bar = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Spacing = Literal["trailing", "leading", "linspace", "quadratic"]
+
+
+class Schedule:
+    """A variance schedule, immutable.
+
+    `beta`: (T,) float64, the variance added at each step, strictly between 0 and 1; ValueError otherwise.
+    """
+
+    def __init__(self, beta: Tensor) -> None:
+        self.beta = beta.double()
+        if beta.ndim != 1 or not bool(((self.beta > 0) & (self.beta < 1)).all()):
+            raise ValueError("a schedule needs a vector of betas strictly between 0 and 1")
+        # One more entry at the end, so that index -1 is clean data.
+        one = torch.ones(1, dtype=torch.float64)
+        self._alpha_bar = torch.cat([torch.cumprod(1 - self.beta, dim=0), one])
+
+    @property
+    def T(self) -> int:
+        """The number of timesteps the network was trained with."""
+        return len(self.beta)
+
+    def alpha_bar(self, t: Tensor | int) -> Tensor:
+        """alpha_bar at timestep(s) t in -1 … T-1, float64, of the shape of t."""
+        return self._alpha_bar[t]
+
+    def snr(self, t: Tensor | int) -> Tensor:
+        """The signal-to-noise ratio alpha_bar / (1 - alpha_bar) at t in 0 … T-1, float64."""
+        alpha_bar = self.alpha_bar(t)
+        return alpha_bar / (1 - alpha_bar)
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t for pictures (n, …), noise of the same shape and timesteps (n,). DDPM Eq. 4."""
+        a, s = self.signal_and_noise(t, x0)
+        return a * x0 + s * eps
+
+    def signal_and_noise(self, t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), in the dtype of `like` and shaped to broadcast."""
+        alpha_bar = self.alpha_bar(t).to(like.device)
+        shape = (-1, *[1] * (like.ndim - 1)) if alpha_bar.ndim else ()
+        alpha_bar = alpha_bar.reshape(shape)
+        return alpha_bar.sqrt().to(like.dtype), (1 - alpha_bar).sqrt().to(like.dtype)
+
+    @classmethod
+    def linear(cls, T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
+        """Betas on a line from `start` to `end`: DDPM, section 4."""
+        return cls(torch.linspace(start, end, T, dtype=torch.float64))
+
+    @classmethod
+    def cosine(cls, T: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> Schedule:
+        """alpha_bar_t = f(t) / f(0), f(t) = cos²((t / T + s) / (1 + s) · π / 2): Nichol & Dhariwal 2021,
+        arXiv:2102.09672, Eq. 17, betas cut at `max_beta`."""
+
+        def f(t: int) -> float:
+            return math.cos((t / T + offset) / (1 + offset) * math.pi / 2) ** 2
+
+        beta = [min(1 - f(t + 1) / f(t), max_beta) for t in range(T)]
+        return cls(torch.tensor(beta, dtype=torch.float64))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Schedule:
+        """The schedule that a diffusers `scheduler_config.json` describes.
+
+        Raises ValueError for a `beta_schedule` other than linear, scaled_linear and squaredcos_cap_v2.
+        """
+        T = int(config["num_train_timesteps"])
+        start, end = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
+        match config["beta_schedule"]:
+            case "linear":
+                return cls.linear(T, start, end)
+            case "scaled_linear":
+                return cls(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2)
+            case "squaredcos_cap_v2":
+                return cls.cosine(T)
+            case other:
+                raise ValueError(
+                    f"beta_schedule {other!r} is not known; use linear, scaled_linear or squaredcos_cap_v2"
+                )
+
+
+def timesteps(T: int, steps: int, spacing: Spacing = "trailing") -> list[int]:
+    """`steps` decreasing timesteps out of 0 … T-1, the first one being where sampling starts.
+
+    trailing   T-1, T-1-T/steps, …          starts at the last trained timestep (Lin et al. 2023)
+    leading    …, 2c, c, 0 with c = T//steps ends at 0, starts below T-1 (DDPM's and DDIM's code)
+    linspace   both ends, evenly
+    quadratic  (i / (steps-1))² · 0.8 T      DDIM, appendix D.2 (0.8 from its code): denser near the data
+    Raises ValueError unless 1 <= steps <= T.
+    """
+    if not 1 <= steps <= T:
+        raise ValueError(f"steps must be from 1 to {T}, the number of trained timesteps, not {steps}")
+    i = torch.arange(steps, dtype=torch.float64)
+    match spacing:
+        case "trailing":
+            grid = T - 1 - (i * (T / steps)).round()
+        case "leading":
+            grid = (i * (T // steps)).flip(0)
+        case "linspace":
+            grid = torch.linspace(T - 1, 0, steps, dtype=torch.float64).round()
+        case "quadratic":
+            grid = torch.linspace(0, (T * 0.8) ** 0.5, steps, dtype=torch.float64).square().floor().flip(0)
+        case other:
+            raise ValueError(f"spacing {other!r} is not known; use trailing, leading, linspace or quadratic")
+    return [int(t) for t in grid]

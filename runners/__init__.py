@@ -1,0 +1,1 @@
+"""The methods: one file for each paper, found by name through `denoised.registry`."""

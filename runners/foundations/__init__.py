@@ -1,0 +1,1 @@
+"""Foundations: the papers that the rest of the field stands on."""
