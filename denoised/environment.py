@@ -1,0 +1,70 @@
+"""The machine, the libraries and the code of a run, as its record states them."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import denoised
+from denoised.files import sha256_of
+
+
+def describe_environment(threads: int) -> dict[str, Any]:
+    """The record's `environment`."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "diffusers": version("diffusers"),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "threads": threads,
+        "gpu": gpu,
+        "driver": _driver() if gpu else None,
+        "container": None,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_code(root: Path, runner: Path) -> dict[str, Any]:
+    """The record's `code`: package version, commit and whether the checkout differs from it."""
+    commit = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain")
+    return {
+        "version": denoised.__version__,
+        "commit": commit,
+        "dirty": None if commit is None else bool(status),
+        "runner_sha256": sha256_of(runner),
+    }
+
+
+def _driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """The output of a git command; None outside a checkout or without git (a copied folder, an image)."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

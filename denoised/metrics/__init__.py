@@ -1,0 +1,1 @@
+"""Metrics: what a number on the site measures, and how."""

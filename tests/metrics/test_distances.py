@@ -1,0 +1,118 @@
+"""Distances against scipy, closed forms and naive loops; the extractor against the package it came from."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor
+
+from denoised.metrics.distances import frechet_distance, kernel_distance
+from denoised.metrics.features import EFFNET_SIZE, EfficientNetLite0
+from denoised.worlds.emoji import render, sample_scenes
+from denoised.zoo.convert_effnet import source_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def features(n: int, d: int, seed: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    mix = torch.randn(d, d, generator=random)
+    return torch.randn(n, d, generator=random) @ mix + torch.randn(d, generator=random)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(400, 300, 12), (20, 300, 48), (30, 25, 64), (20, 20, 19)])
+def test_frechet_by_scipys_matrix_root(n: int, m: int, d: int) -> None:
+    a, b = features(n, d, 0), features(m, d, 1)
+    mean_a, mean_b = a.double().mean(0).numpy(), b.double().mean(0).numpy()
+    cov_a, cov_b = np.cov(a.double().numpy(), rowvar=False), np.cov(b.double().numpy(), rowvar=False)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+    # singular covariances (n < d) make scipy's root inexact: 1e-4 of the traces
+    assert frechet_distance(a, b) == pytest.approx(float(expected), abs=1e-4 * float(np.trace(cov_a + cov_b)))
+
+
+def test_frechet_of_known_gaussians() -> None:
+    """N(0, 1) and N(3, 4) in each of two dimensions: 2 · (3² + (1 - 2)²) = 20."""
+    random = torch.Generator().manual_seed(0)
+    a = torch.randn(200_000, 2, generator=random, dtype=torch.float64)
+    b = 3 + 2 * torch.randn(200_000, 2, generator=random, dtype=torch.float64)
+    assert frechet_distance(a, b) == pytest.approx(20, rel=0.01)
+
+
+def test_a_set_has_no_distance_to_itself_and_order_does_not_matter() -> None:
+    a, b = features(50, 20, 0), features(60, 20, 1)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    shuffled = a[torch.randperm(50, generator=torch.Generator().manual_seed(0))]
+    for distance in (frechet_distance, kernel_distance):
+        assert distance(shuffled, b) == pytest.approx(distance(a, b), rel=1e-9)
+        assert distance(a, b) == pytest.approx(distance(b, a), rel=1e-9)
+
+
+def test_both_ways_to_the_matrix_root_agree() -> None:
+    """One column more than samples takes the cross-Gram way; zero columns change nothing but the way."""
+    a, b = features(30, 20, 0), features(40, 20, 1)
+    padding = 25  # d = 45 > 30
+    wide = [torch.cat([x, torch.zeros(len(x), padding)], dim=1) for x in (a, b)]
+    assert frechet_distance(*wide) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+
+
+def test_kernel_distance_by_two_loops() -> None:
+    a, b = features(7, 5, 0).double(), features(6, 5, 1).double()
+
+    def k(x: Tensor, y: Tensor) -> float:
+        return (float(x @ y) / 5 + 1) ** 3
+
+    aa = [k(a[i], a[j]) for i, j in product(range(7), repeat=2) if i != j]
+    bb = [k(b[i], b[j]) for i, j in product(range(6), repeat=2) if i != j]
+    ab = [k(x, y) for x, y in product(a, b)]
+    assert kernel_distance(a, b) == pytest.approx(
+        float(np.mean(aa) + np.mean(bb) - 2 * np.mean(ab)), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_impossible_features_are_refused(distance) -> None:  # type: ignore[no-untyped-def]
+    a = features(5, 4, 0)
+    with pytest.raises(ValueError, match=r"\(n, d\) with n >= 2, not \(1, 4\)"):
+        distance(a[:1], a)
+    with pytest.raises(ValueError, match="different lengths: 4 and 3"):
+        distance(a, a[:, :3])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        distance(a, a / 0)
+
+
+@pytest.fixture(scope="module")
+def extractor() -> EfficientNetLite0:
+    return EfficientNetLite0(ROOT / "zoo" / "effnet-lite0" / "model.safetensors")
+
+
+def test_features_are_those_of_the_original_weights(extractor: EfficientNetLite0) -> None:
+    original = EfficientNet.from_name("efficientnet-lite0")
+    original.load_state_dict(torch.load(source_file(), map_location="cpu", weights_only=True))
+    pictures = render(sample_scenes(8, 0), 64)
+    resized = torch.nn.functional.interpolate(pictures, (EFFNET_SIZE, EFFNET_SIZE), mode="bilinear")
+    with torch.inference_mode():
+        expected = original.eval().extract_features(resized).mean(dim=(2, 3))
+    difference = (extractor(pictures) - expected).abs().max() / expected.abs().max()
+    assert float(difference) < 0.01  # what fp16 convolutions cost
+
+
+def test_features_do_not_depend_on_the_batch(extractor: EfficientNetLite0) -> None:
+    """An extractor left in train mode fails this."""
+    pictures = render(sample_scenes(6, 0), 32)
+    torch.testing.assert_close(extractor(pictures), extractor(pictures, batch=2), atol=1e-4, rtol=1e-4)
+
+
+def test_impossible_pictures_are_refused(extractor: EfficientNetLite0) -> None:
+    with pytest.raises(ValueError, match=r"\(n, 3, height, width\), not \(2, 1, 8, 8\)"):
+        extractor(torch.zeros(2, 1, 8, 8))
+    with pytest.raises(ValueError, match="1 of 2 pictures hold NaN"):
+        extractor(torch.stack([torch.zeros(3, 8, 8), torch.full((3, 8, 8), torch.nan)]))
+    with pytest.raises(ValueError, match=r"from 0 to 255; clamp them"):
+        extractor(torch.tensor([0.0, 255.0]).reshape(2, 1, 1, 1).expand(2, 3, 8, 8))
