@@ -75,6 +75,7 @@ def write_checkpoint(
         "recipe": "denoised train emoji-pixel",
         "config": asdict(training.config),
         "parameters": sum(v.numel() for v in average.values()),
+        "steps": training.step,
         "pictures_seen": training.step * training.config.batch,
         "hours": round(training.seconds / 3600, 2),
         "hardware": f"{torch.get_num_threads()} CPU threads, {cpu_name()}",
@@ -161,7 +162,7 @@ on the squared-cosine schedule. The last class is the null class: with it the ne
 | --- | --- |
 | recipe | `{facts["recipe"]}` |
 | data | emoji scenes drawn on the fly, train split; one background of each object held out |
-| training | {config["steps"]:,} steps of {config["batch"]} ({facts["pictures_seen"]:,} pictures), EMA {config["ema"]} |
+| training | {facts["steps"]:,} of {config["steps"]:,} steps, batch {config["batch"]} ({facts["pictures_seen"]:,} pictures), EMA {config["ema"]} |
 | time | {facts["hours"]} hours |
 | hardware | {facts["hardware"]} |
 | weights | fp16 safetensors, sha256 `{sha256}` |

@@ -1,0 +1,1 @@
+"""What a runner is given: arms, measuring, claims with a verdict, and the record of a run."""

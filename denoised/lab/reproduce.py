@@ -1,0 +1,299 @@
+"""One reproduction, from settings to record: every seed, then the verdict over the seeds.
+
+`run` drives a runner's `reproduce` once for each seed, aggregates the arms, decides the claims and returns
+what `denoised.lab.record.write_record` writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from denoised.catalog.model import Paper
+from denoised.environment import describe_code, describe_environment
+from denoised.errors import DenoisedError, Exit
+from denoised.files import sha256_of
+from denoised.lab.data import load_data
+from denoised.lab.lab import DISTANCES, Arm, Claim, Lab, Reference
+from denoised.lab.record import canonical, entry_sha256, interval, verdict
+from denoised.lab.settings import Settings
+from denoised.language import Phrase, say
+from denoised.metrics.distances import VERSION
+from denoised.metrics.features import EfficientNetLite0
+from denoised.pictures import grid, png
+from denoised.zoo.load import load_checkpoint
+from denoised.zoo.manifest import verify
+from denoised.zoo.rehearsal import WRITERS
+
+GRID_PICTURES, GRID_COLUMNS = 24, 8
+EXTRACTOR_FOLDER = "zoo/effnet-lite0"
+
+
+@dataclass
+class Run:
+    """A finished run: the record's content and the bytes of its pictures, by name."""
+
+    content: dict[str, Any]
+    pictures: dict[str, bytes]
+
+
+def run(
+    root: Path,
+    paper: Paper,
+    runner: ModuleType,
+    settings: Settings,
+    config: Any,
+    *,
+    rehearse: bool = False,
+    report: Callable[[int, str], None],
+    advance: Callable[[], None],
+) -> Run:
+    """Reproduce one paper.
+
+    `report(seed, what)` is told what begins, `advance()` each time a network was called. Raises
+    DenoisedError: NO_GPU where `device` asks for one that is not there, FAILED where sampling diverges,
+    INTEGRITY for damaged checkpoints, RESOURCES when the memory is not enough.
+    """
+    if settings.device.startswith("cuda") and not torch.cuda.is_available():
+        raise DenoisedError(
+            say(
+                ko=f"device={settings.device}인데 이 기계에는 CUDA GPU가 보이지 않는다",
+                en=f"device={settings.device}, but this machine shows no CUDA GPU",
+            ),
+            help=say(
+                ko="GPU가 있는 기계에서 실행하거나, --rehearse로 경로만 시험한다",
+                en="run it on a machine with a GPU, or try the path alone with --rehearse",
+            ),
+            code=Exit.NO_GPU,
+        )
+    torch.set_num_threads(settings.threads)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    with _out_of_memory_is_told(), _rehearsal(settings, rehearse):
+        labs, inputs = _run_seeds(root, runner, settings, config, report, advance)
+
+    code = describe_code(root, Path(str(runner.__file__)))
+    entry = entry_sha256(paper)
+    plain = {"settings": _public(settings), "method": asdict(config)}
+    key = [entry, code["runner_sha256"], plain, [i["sha256"] for i in inputs]]
+    pictures, listed = _grids(labs[0].arms)
+    content = {
+        "key": hashlib.sha256(canonical(key)).hexdigest(),
+        "paper": {"id": paper.id, "entry_sha256": entry},
+        "seeds": {"asked": settings.seed_list, "finished": [lab.seed for lab in labs]},
+        "config": plain,
+        "arms": [_aggregate(labs, i) for i in range(len(labs[0].arms))],
+        "claims": [_decide(claim, labs) for claim in labs[0].claims],
+        "environment": describe_environment(settings.threads),
+        "code": code,
+        "inputs": inputs,
+        "pictures": listed,
+        "time": {
+            "started": started.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 1),
+        },
+    }
+    return Run(content, pictures)
+
+
+def _run_seeds(
+    root: Path,
+    runner: ModuleType,
+    settings: Settings,
+    config: Any,
+    report: Callable[[int, str], None],
+    advance: Callable[[], None],
+) -> tuple[list[Lab], list[dict[str, Any]]]:
+    """The lab of every seed after the runner filled it, and the files that were read."""
+    assert settings.model is not None and settings.data is not None
+    if settings.model.folder is None:
+        raise DenoisedError(
+            say(
+                ko=f"{settings.model.name}의 가중치는 이 저장소에 없다",
+                en=f"the weights of {settings.model.name} are not in this repository",
+            ),
+            help=say(
+                ko=f"{settings.model.source}를 폴더째 내려받아 model=폴더로 주거나, --rehearse로 경로만 시험한다",
+                en=f"download the folder {settings.model.source} and give it as model=FOLDER, "
+                "or try the path alone with --rehearse",
+            ),
+        )
+    shipped = settings.model.folder.startswith("zoo/")
+    checkpoint = load_checkpoint(root / settings.model.folder, settings.device, shipped=shipped)
+    data = load_data(
+        settings.data.name, settings.data.folder, settings.data.source, checkpoint.picture_shape[-1]
+    )
+    extractor_folder = root / EXTRACTOR_FOLDER
+    verify(extractor_folder)
+    weights = extractor_folder / "model.safetensors"
+    extractor = EfficientNetLite0(weights)
+    pictures = data.reference(settings.reference_images)
+    reference = Reference(
+        data.name, extractor(pictures), hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
+    )
+    labs = []
+    for seed in settings.seed_list:
+        lab = Lab(
+            seed,
+            settings,
+            checkpoint,
+            data,
+            extractor,
+            reference,
+            report=lambda what, seed=seed: report(seed, what),  # type: ignore[misc]
+            advance=advance,
+        )
+        runner.reproduce(lab, config)
+        labs.append(lab)
+    files = [*checkpoint.files, weights, *data.files]
+    return labs, [_input(root, file) for file in files]
+
+
+def _public(settings: Settings) -> dict[str, Any]:
+    """The settings for the record, without the user's own folders: what was read is named by its hash."""
+    plain = asdict(settings)
+    for part in ("model", "data"):
+        folder = plain[part]["folder"]
+        if folder is not None and Path(folder).is_absolute():
+            plain[part]["folder"] = "/".join(Path(folder).parts[-2:])
+    return plain
+
+
+def _input(root: Path, file: Path) -> dict[str, Any]:
+    # A file outside the checkout goes by its last two names: the rest is the user's own business.
+    inside = file.is_relative_to(root)
+    name = file.relative_to(root).as_posix() if inside else "/".join(file.parts[-2:])
+    return {"path": name, "sha256": sha256_of(file), "bytes": file.stat().st_size}
+
+
+def _aggregate(labs: list[Lab], i: int) -> dict[str, Any]:
+    """Arm i over all seeds, as the record states it."""
+    arms = [lab.arms[i] for lab in labs]
+    first = arms[0]
+    n = len(first.images) if first.images is not None else 0
+    seconds = fmean(arm.seconds for arm in arms)
+    return {
+        "name": first.name,
+        "settings": first.settings,
+        "metrics": [_metric(name, labs, i, n) for name in first.metrics],
+        "cost": {
+            "network_calls": fmean(arm.calls for arm in arms),
+            "network_samples": fmean(arm.samples for arm in arms),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(n / seconds, 3),
+            "peak_memory_mb": round(max(arm.peak_memory_mb for arm in arms), 1),
+            "parameters_trained": first.parameters_trained,
+        },
+    }
+
+
+def _metric(name: str, labs: list[Lab], i: int, n: int) -> dict[str, Any]:
+    values = [lab.arms[i].metrics[name] for lab in labs]
+    distance, higher_is_better = DISTANCES[name.split("[")[0]]
+    reference = labs[0].shared_reference
+    return {
+        "name": name,
+        "value": fmean(values),
+        "n": n,
+        "per_seed": [{"seed": lab.seed, "value": v} for lab, v in zip(labs, values, strict=True)],
+        "interval": interval(values),
+        "higher_is_better": higher_is_better,
+        "implementation": {"name": f"denoised.metrics.{distance.__name__}", "version": VERSION},
+        "extractor": EfficientNetLite0.description,
+        "reference": {"name": reference.name, "n": len(reference.features), "sha256": reference.sha256},
+    }
+
+
+def _decide(claim: Claim, labs: list[Lab]) -> dict[str, Any]:
+    """The claim with its verdict: paired differences over the seeds and their interval."""
+    differences = [
+        _measured(lab.arms, claim.arm, claim) - _measured(lab.arms, claim.than, claim) for lab in labs
+    ]
+    bounds = interval(differences)
+    return {
+        "metric": claim.metric,
+        "arm": claim.arm,
+        "relation": claim.relation,
+        "than": claim.than,
+        "at": claim.at,
+        "margin": claim.margin,
+        "effect": fmean(differences),
+        "interval": bounds,
+        "per_seed": [{"seed": lab.seed, "value": d} for lab, d in zip(labs, differences, strict=True)],
+        "verdict": verdict(claim.relation, bounds, claim.margin),
+    }
+
+
+def _measured(arms: list[Arm], name: str, claim: Claim) -> float:
+    found = [a for a in arms if a.name == name and claim.at.items() <= a.settings.items()]
+    if len(found) != 1:
+        raise ValueError(f"the claim needs exactly one arm {name!r} at {claim.at}, there are {len(found)}")
+    return found[0].metrics[claim.metric]
+
+
+def _grids(arms: list[Arm]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """A grid of the first seed's pictures for each arm: bytes by name, and what the record lists."""
+    pictures, listed = {}, []
+    for arm in arms:
+        assert arm.images is not None
+        # Spread over the samples of one turn through the classes, so that no class comes twice.
+        every = max(1, min(len(arm.images), 2 * GRID_PICTURES) // GRID_PICTURES)
+        chosen = arm.images[::every][:GRID_PICTURES]
+        settings = "-".join(f"{k}{v}".replace("_", "") for k, v in arm.settings.items())
+        name = f"{arm.name}-{settings}".replace(".", "_").lower() + ".png"
+        pictures[name] = png(grid(chosen, GRID_COLUMNS))
+        said = ", ".join(f"{k} = {v}" for k, v in arm.settings.items())
+        caption = Phrase(
+            ko=f"{arm.name}, {said}: 시드 하나의 표본 {len(chosen)}장, 고르지 않은 그대로",
+            en=f"{arm.name}, {said}: {len(chosen)} samples of one seed, not selected",
+        )
+        listed.append({"path": name, "caption": caption._asdict(), "arm": arm.name, "settings": arm.settings})
+    return pictures, listed
+
+
+@contextmanager
+def _rehearsal(settings: Settings, wanted: bool) -> Iterator[None]:
+    """Fill in random weights and data, in the real layouts, where the user gave no folders."""
+    if not wanted:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="denoised-rehearsal-") as temporary:
+        for part in (settings.model, settings.data):
+            if part is not None and part.folder is None:
+                folder = Path(temporary) / part.name
+                WRITERS[part.name](folder)
+                part.folder = str(folder)
+        yield
+        for part in (settings.model, settings.data):
+            if part is not None and part.folder is not None and part.folder.startswith(temporary):
+                part.folder = f"random ({part.name})"
+
+
+@contextmanager
+def _out_of_memory_is_told() -> Iterator[None]:
+    """Turn an exhausted memory, the GPU's or the machine's, into an error with a remedy."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        cpu = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+        if not cpu and not isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise DenoisedError(
+            say(ko="메모리가 모자라 실행을 멈췄다", en="the run stopped: out of memory"),
+            help=say(
+                ko="한 번에 처리하는 장수를 줄인다: batch=16",
+                en="put fewer pictures into one network call: batch=16",
+            ),
+            code=Exit.RESOURCES,
+        ) from error
