@@ -41,7 +41,7 @@ from pydantic import (
 
 from denoised.errors import DenoisedError, Exit
 from denoised.files import cannot_write
-from denoised.language import Phrase, reader_language
+from denoised.language import Phrase, reader_language, say
 
 SCHEMA: Literal["denoised-record/1"] = "denoised-record/1"
 MAX_BYTES = 4 * 2**20  # of a record; a real one is some tens of kilobytes
@@ -665,8 +665,11 @@ def _locked(path: Path, size: int) -> Iterator[int]:
     folder = path.parent
     if folder.is_symlink():
         raise DenoisedError(
-            f"cannot write {path} ({size:,} bytes): {folder} is a symbolic link",
-            help="choose another folder with --out",
+            say(
+                ko=f"{path}에 쓸 수 없다 ({size:,}바이트): {folder}은 심볼릭 링크다",
+                en=f"cannot write {path} ({size:,} bytes): {folder} is a symbolic link",
+            ),
+            help=say(ko="다른 폴더를 고른다: --out", en="choose another folder with --out"),
             code=Exit.RESOURCES,
         )
     try:

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import denoised.conf
 from denoised.errors import DenoisedError
 from denoised.language import say
 
@@ -84,6 +85,11 @@ def compose_run(
     """
     values = _parse(overrides)
     scale = values.pop("scale", "mini")
+    if rehearse and scale != "paper":
+        raise DenoisedError(
+            say(ko="--rehearse는 scale=paper에 쓴다", en="--rehearse is for scale=paper"),
+            help=say(ko="예: scale=paper --rehearse", en="for example: scale=paper --rehearse"),
+        )
     if scale not in SCALES:
         raise _unknown(say(ko="규모", en="scale"), str(scale), SCALES)
     method_keys = [f.name for f in fields(runner.Config)]
@@ -102,7 +108,10 @@ def compose_run(
         choice = values.pop(group, None)
         if choice is None:
             continue
-        if Path(str(choice)).is_dir():
+        known = _choices(group)
+        if choice not in known:
+            if not Path(str(choice)).is_dir():
+                raise _unknown(group, str(choice), [*known, say(ko="있는 폴더", en="an existing folder")])
             folders[group] = str(Path(str(choice)).resolve())
             # A folder of data still has to be read in some format: the one this scale uses.
             choice = "folder" if group == "model" else defaults.get("data", "emoji")
@@ -158,17 +167,13 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _compose(groups: list[str]) -> DictConfig:
     with initialize_config_module("denoised.conf", version_base="1.3"):
-        try:
-            return compose("run", overrides=groups)
-        except HydraException as error:
-            first = str(error).splitlines()[0]
-            raise DenoisedError(
-                first,
-                help=say(
-                    ko="model과 data는 이름이거나 있는 폴더여야 한다",
-                    en="model and data take a known name or an existing folder",
-                ),
-            ) from error
+        return compose("run", overrides=groups)
+
+
+def _choices(group: str) -> list[str]:
+    """The names in one of Hydra's groups, without `folder`, which stands for a folder of the user's."""
+    files = (Path(str(denoised.conf.__file__)).parent / group).glob("*.yaml")
+    return sorted(file.stem for file in files if file.stem != "folder")
 
 
 def _fill(schema: DictConfig, base: DictConfig | dict[str, Any], values: dict[str, Any]) -> Any:

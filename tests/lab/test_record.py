@@ -128,6 +128,11 @@ def sample() -> tuple[Document, dict[str, bytes]]:
     return record, {"ddim.png": png(8, 4, 7)}
 
 
+@pytest.fixture(autouse=True)
+def _messages_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DENOISED_LANG", "en")
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     return write_record(tmp_path / "ddim", "mini", *sample())
@@ -449,7 +454,7 @@ def test_a_killed_writer_leaves_the_old_record_or_the_new_one(tmp_path: Path) ->
     one_write = time.perf_counter() - started
 
     killed = 0
-    for attempt in range(150):
+    for attempt in range(120):
         shades = {
             name: png(64, 64, (attempt + 7) % 256) + bytes([index]) for index, name in enumerate(pictures)
         }

@@ -1,0 +1,171 @@
+"""Everything a page may show, gathered once: catalog, notes, runners, glossary and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from denoised.catalog import Catalog, Paper, load
+from denoised.errors import DenoisedError, Exit
+from denoised.lab.record import Record, RecordError, entry_sha256, obstacles, read_record
+from denoised.language import LANGUAGES, Language, Phrase
+from denoised.site.source import Method, read_method
+from denoised.site.words import read_yaml
+
+Status = Literal["holds", "fails", "inconclusive", "unverified", "not-run", "no-runner", "no-claim"]
+STATUSES: tuple[Status, ...] = (
+    "holds",
+    "fails",
+    "inconclusive",
+    "unverified",
+    "not-run",
+    "no-runner",
+    "no-claim",
+)
+SCALES: tuple[Literal["mini", "paper"], ...] = ("mini", "paper")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The record that a scale shows, if there is a good one, and what was wrong with those that are not shown."""
+
+    record: Record | None = None
+    path: Path | None = None
+    local: bool = False  # made on this machine, not published
+    problems: tuple[Phrase, ...] = ()
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The record's pictures, where they lie."""
+        if self.record is None or self.path is None:
+            return []
+        return [self.path.with_name(picture.path) for picture in self.record.pictures]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One paper with all that belongs to it."""
+
+    paper: Paper
+    method: Method | None
+    notes: Mapping[Language, str]
+    results: Mapping[str, Result]
+    entry_sha256: str
+
+    @property
+    def status(self) -> Status:
+        """What the site says of the paper in one word: from its mini record, else its paper-scale one."""
+        first, second = (self.at(scale) for scale in SCALES)
+        return second if first == "not-run" else first
+
+    def at(self, scale: str) -> Status:
+        """What is known of the claim at one scale."""
+        result = self.results[scale]
+        if self.paper.claim is None:
+            return "no-claim"
+        if result.record is not None and result.record.claims:
+            verdicts = {claim.verdict for claim in result.record.claims}
+            return "fails" if "fails" in verdicts else "holds" if verdicts == {"holds"} else "inconclusive"
+        if result.record is None and result.problems:
+            return "unverified"
+        return "not-run" if self.method or result.record else "no-runner"
+
+    @property
+    def shown(self) -> Result | None:
+        """The result that `status` speaks of."""
+        return next((self.results[scale] for scale in SCALES if self.results[scale].record), None)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Line(_Model):
+    ko: str
+    en: str
+
+
+class _Lines(_Model):
+    ko: list[str] = []
+    en: list[str] = []
+
+
+class Term(_Model):
+    """A term of the glossary, what else it is called, and what it means."""
+
+    term: _Line
+    also: _Lines = _Lines()
+    meaning: _Line
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every way to write it, in either language."""
+        return (self.term.ko, self.term.en, *self.also.ko, *self.also.en)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The whole content of the site."""
+
+    root: Path
+    catalog: Catalog
+    items: tuple[Item, ...]
+    glossary: tuple[Term, ...]
+
+    def item(self, id: str) -> Item | None:
+        """The item of a paper's id; None if the catalog has none."""
+        return next((item for item in self.items if item.paper.id == id), None)
+
+
+def gather(root: Path, records: Path | None = None) -> Library:
+    """Read the project at `root`; `records` holds fresh results as <id>/<scale>.json, which go first.
+
+    A bad record is not an error: the page says what is wrong with it. Raises DenoisedError where the catalog, a
+    runner or the glossary cannot be read.
+    """
+    catalog = load(root / "catalog.yaml")
+    items = []
+    for paper in catalog.papers:
+        folder = root / "papers" / paper.id
+        notes = {
+            language: path.read_text(encoding="utf-8")
+            for language in LANGUAGES
+            if (path := folder / f"{language}.md").is_file()
+        }
+        results: dict[str, Result] = {
+            scale: _result(paper, scale, folder / "results", records) for scale in SCALES
+        }
+        items.append(Item(paper, read_method(root, paper.runner_file), notes, results, entry_sha256(paper)))
+    return Library(root, catalog, tuple(items), _read_glossary(root / "site" / "glossary.yaml"))
+
+
+def _result(paper: Paper, scale: str, published: Path, records: Path | None) -> Result:
+    problems: list[Phrase] = []
+    places = [(published, False)] if records is None else [(records / paper.id, True), (published, False)]
+    for folder, local in places:
+        path = folder / f"{scale}.json"
+        if not path.is_symlink() and not path.exists():
+            continue
+        try:
+            record = read_record(path, paper=paper.id, pictures=True)
+        except RecordError as error:
+            problems.append(error.reason)
+            continue
+        if not local and (found := obstacles(record)):
+            problems.append(found[0])
+            continue
+        return Result(record, path, local, tuple(problems))
+    return Result(problems=tuple(problems))
+
+
+def _read_glossary(path: Path) -> tuple[Term, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(Term.model_validate(each) for each in read_yaml(path))
+    except ValidationError as error:
+        raise DenoisedError(f"{path}: {error}", code=Exit.FINDINGS) from error

@@ -1,0 +1,384 @@
+"""The library -> the text of every page, in one language, by path.
+
+Templates (site/templates) are Jinja with autoescape: what reaches them is either ours, or went through `plain`,
+`inline` or `note`, or is escaped by the template itself. Pages are Markdown whose contributed parts stand in
+HTML blocks, which the site's Markdown processor hands on untouched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from denoised.catalog import Category, Paper
+from denoised.catalog.bibtex import bibtex
+from denoised.language import Language
+from denoised.site import plot
+from denoised.site.library import SCALES, STATUSES, Item, Library
+from denoised.site.numbers import short
+from denoised.site.source import argument_to_change
+from denoised.site.text import Problems, inline, note, plain, typeset
+from denoised.site.views import claim_views, comparisons, plots, record_view
+from denoised.site.words import Words, day
+
+# The outline of each verdict's sign, in a box of 16: it says by shape what its colour says too.
+ICONS = {
+    "holds": "M3 8.5l3.2 3.3L13 4.8",
+    "fails": "M4 4l8 8M12 4l-8 8",
+    "inconclusive": "M2.5 9.2c1.8-2.6 3.6-2.6 5.5-.6s3.7 2 5.5-.6",
+    "unverified": "M8 2.5l6 11H2zM8 6.7v3M8 11.4v.4",
+    "not-run": "M5.5 3.5l6.5 4.5-6.5 4.5z",
+    "no-runner": "M3 8h2M7 8h2M11 8h2",
+    "no-claim": "M4 8h8",
+}
+_SHORTEST_FENCE = 3
+# Blank lines that templates leave behind; those inside a fenced block are the code's own.
+_SPACE = re.compile(r"^(`{3,})[^`\n]*\n.*?^\1$|\n{3,}", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A category and its papers, newest first."""
+
+    category: Category
+    items: tuple[Item, ...]
+
+
+class Writer:
+    """Writes the pages of one language. `problems` collects what was wrong with contributed texts."""
+
+    def __init__(self, library: Library, words: Words, language: Language, problems: Problems) -> None:
+        self.library = library
+        self.words = words
+        self.language: Language = language
+        self.other: Language = "en" if language == "ko" else "ko"
+        self.problems = problems
+        self.newest = sorted(
+            library.items, key=lambda item: (item.paper.published, item.paper.id), reverse=True
+        )
+        self.shelves = [
+            Shelf(category, tuple(item for item in self.newest if item.paper.category == category.id))
+            for category in library.catalog.categories
+        ]
+        self._environment = self._make_environment()
+
+    def _make_environment(self) -> Environment:
+        # `{#id}` is Markdown here, so Jinja's comments need another sign.
+        environment = Environment(
+            loader=FileSystemLoader(self.library.root / "site" / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            comment_start_string="<#",
+            comment_end_string="#>",
+        )
+        environment.filters.update(
+            plain=plain,
+            inline=lambda text: inline(
+                text, where="a text of the catalog or the glossary", problems=self.problems
+            ),
+            pick=lambda text: getattr(text, self.language),
+            pick_other=lambda text: getattr(text, self.other),
+            short=short,
+            day=lambda value: day(self.language, value),
+            fence=fence,
+            markdown=as_markdown,
+        )
+        environment.globals.update(
+            t=lambda key, **places: self.words(self.language, key, **places),
+            lang=self.language,
+            other=self.other,
+            icons=ICONS,
+            statuses=STATUSES,
+            scales=SCALES,
+            category_names={
+                each.id: getattr(each.name, self.language) for each in self.library.catalog.categories
+            },
+            shelves=self.shelves,
+        )
+        return environment
+
+    def pages(self) -> dict[str, str]:
+        """Every page by its path."""
+        pages = {
+            "index.md": self._home(),
+            "papers/index.md": self._papers(),
+            "categories/index.md": self._page("shelves.md", "categories.title", up="../"),
+            "years/index.md": self._groups("years", self._by_year()),
+            "tags/index.md": self._groups("tags", self._by_tag()),
+            "verdicts/index.md": self._groups("verdicts", self._by_verdict()),
+            "compare/index.md": self._compare(),
+            "glossary/index.md": self._glossary(),
+            "method/index.md": self._method(),
+        }
+        for shelf in self.shelves:
+            name = getattr(shelf.category.name, self.language)
+            pages[f"categories/{shelf.category.id}/index.md"] = self._render(
+                "shelf.md",
+                _front(plain(name)),
+                shelf=shelf,
+                items=[self._card(item) for item in shelf.items],
+                up="../../",
+            )
+        for item in self.library.items:
+            pages[f"papers/{item.paper.id}/index.md"] = self._paper(item)
+        return pages
+
+    # --- pages -------------------------------------------------------------------------------------------
+
+    def _home(self) -> str:
+        items = self.library.items
+        counts = {
+            "papers": len(items),
+            "runners": sum(item.method is not None for item in items),
+            "measured": sum(item.shown is not None for item in items),
+            "holds": sum(item.status == "holds" for item in items),
+        }
+        strip = plot.strip(
+            ("t = T", "", "", "", "t = 0"),
+            id="strip",
+            title=self._say("home.strip.title"),
+            description=self._say("home.strip.description"),
+        )
+        return self._page(
+            "home.md",
+            "site.name",
+            description="site.description",
+            exclude=True,
+            counts=counts,
+            strip=strip,
+            featured=[self._card(item, view=True) for item in self.newest if item.shown and item.paper.claim],
+            newest=[self._card(item) for item in self.newest[:12]],
+            up="",
+        )
+
+    def _papers(self) -> str:
+        return self._page(
+            "papers.md",
+            "papers.title",
+            exclude=True,
+            items=[self._card(item) for item in self.newest],
+            years=sorted({item.paper.year for item in self.newest}, reverse=True),
+            up="../",
+        )
+
+    def _by_year(self) -> list[dict[str, Any]]:
+        years = sorted({item.paper.year for item in self.newest}, reverse=True)
+        return [
+            self._group(f"y{year}", str(year), lambda i, year=year: i.paper.year == year) for year in years
+        ]
+
+    def _by_tag(self) -> list[dict[str, Any]]:
+        tags = sorted({tag for item in self.newest for tag in item.paper.tags})
+        return [self._group(f"tag-{tag}", tag, lambda i, tag=tag: tag in i.paper.tags) for tag in tags]
+
+    def _by_verdict(self) -> list[dict[str, Any]]:
+        groups = []
+        for status in STATUSES:
+            group = self._group(status, self._say(f"status.{status}"), lambda i, s=status: i.status == s)
+            groups.append(group | {"meaning": self._text(f"status.{status}.meaning")})
+        return groups
+
+    def _groups(self, name: str, groups: list[dict[str, Any]]) -> str:
+        return self._page(
+            "groups.md",
+            f"{name}.title",
+            exclude=True,
+            heading=f"{name}.title",
+            lead=f"{name}.lead",
+            groups=groups,
+            up="../",
+        )
+
+    def _compare(self) -> str:
+        groups = comparisons(self.library.items, self.words, self.language)
+        return self._page("compare.md", "compare.title", groups=groups, up="../")
+
+    def _glossary(self) -> str:
+        terms = [
+            {"id": f"term-{number}", "term": term.term, "also": term.also, "meaning": term.meaning}
+            for number, term in enumerate(self.library.glossary, 1)
+        ]
+        return self._page("glossary.md", "glossary.title", glossary=terms, up="../")
+
+    def _method(self) -> str:
+        path = self.library.root / "site" / "pages" / f"method.{self.language}.md"
+        body = typeset(path.read_text(encoding="utf-8"))
+        return self._page("method.md", "method.title", toc=True, body=body, up="../")
+
+    def _paper(self, item: Item) -> str:
+        paper = item.paper
+        views = [
+            view
+            for scale in SCALES
+            if (view := record_view(item, scale, self.words, self.language)) is not None
+        ]
+        text = item.notes.get(self.language)
+        rendered = (
+            note(
+                text,
+                resolve=self._resolve,
+                where=f"papers/{paper.id}/{self.language}.md",
+                problems=self.problems,
+            )
+            if text
+            else None
+        )
+        example = argument_to_change(item.method) if item.method else None
+        return self._render(
+            "paper.md",
+            _front(
+                plain(paper.name),
+                description=plain(_text_only(inline(getattr(paper.sentence, self.language)))),
+                toc=True,
+            ),
+            item=item,
+            authors=", ".join(map(plain, paper.authors)),
+            links=list(_links(paper)),
+            verdicts=self._verdicts(item),
+            problems=[
+                {"scale": self._say(f"scale.{scale}"), "reason": getattr(reason, self.language)}
+                for scale in SCALES
+                for reason in item.results[scale].problems
+            ],
+            views=views,
+            views_by_scale={scale: next((v for v in views if v.scale == scale), None) for scale in SCALES},
+            pictures=[
+                {
+                    "path": picture.path,
+                    "width": picture.width,
+                    "height": picture.height,
+                    "caption": plain(getattr(picture.caption, self.language)),
+                    "scale": view.scale,
+                }
+                for view in views
+                if view.result.record
+                for picture in view.result.record.pictures
+            ],
+            plots=[each for scale in SCALES for each in plots(item, scale, self.words, self.language)],
+            config_example={"name": example[0], "override": example[1]} if example else None,
+            note=rendered,
+            bibtex=bibtex(paper).rstrip("\n"),
+            builds_on=[self._reference(id) for id in paper.builds_on],
+            built_upon=[self._reference(each.id) for each in self.library.catalog.built_on(paper.id)],
+            up="../../",
+        )
+
+    # --- parts -------------------------------------------------------------------------------------------
+
+    def _verdicts(self, item: Item) -> list[dict[str, Any]]:
+        """The paper's status, and the paper scale's own where it differs from it or says more."""
+        found = []
+        for scale in SCALES:
+            result = item.results[scale]
+            status = item.at(scale)
+            found.append({"scale": scale, "status": status, "result": result})
+        return found if item.paper.claim and item.method else found[:1]
+
+    def _card(self, item: Item, *, view: bool = False) -> dict[str, Any]:
+        shown = item.shown
+        claims = claim_views(shown.record, self.words, self.language) if shown and shown.record else ()
+        scale = next((scale for scale in SCALES if item.results[scale].record), SCALES[0])
+        return {
+            "paper": item.paper,
+            "status": item.status,
+            "headline": claims[0] if claims else None,
+            "view": record_view(item, scale, self.words, self.language) if view else None,
+        }
+
+    def _group(self, id: str, name: str, fits: Any) -> dict[str, Any]:
+        items = [self._card(item) for item in self.newest if fits(item)]
+        return {"id": id, "name": name, "members": items, "meaning": ""}
+
+    def _reference(self, id: str) -> dict[str, Any]:
+        item = self.library.item(id)
+        return {"id": id, "known": item is not None, "name": item.paper.name if item else id}
+
+    def _resolve(self, address: str) -> str | None:
+        """Notes link to each other as files, `../ddpm/index.md`, so that they also work where they are written."""
+        match = re.fullmatch(r"\.\./([a-z0-9-]+)/index\.md", address)
+        return f"../{match[1]}/" if match and self.library.item(match[1]) else None
+
+    # --- words -------------------------------------------------------------------------------------------
+
+    def _text(self, key: str) -> Markup:
+        return self.words(self.language, key)
+
+    def _say(self, key: str) -> str:
+        return self._text(key).unescape()
+
+    def _page(
+        self,
+        template: str,
+        title: str,
+        *,
+        up: str,
+        description: str = "",
+        exclude: bool = False,
+        toc: bool = False,
+        **context: Any,
+    ) -> str:
+        front = _front(
+            self._say(title),
+            description=self._say(description) if description else "",
+            exclude=exclude,
+            toc=toc,
+        )
+        return self._render(template, front, up=up, **context)
+
+    def _render(self, template: str, front: str, **context: Any) -> str:
+        # A macro file imported "with context" sees what render() was given.
+        text = self._environment.get_template(template).render(**context)
+        tidy = _SPACE.sub(lambda match: match[0] if match[1] else "\n\n", text).strip()
+        return f"{front}\n{tidy}\n"
+
+
+def _front(title: str, *, description: str = "", exclude: bool = False, toc: bool = False) -> str:
+    """Front matter. The theme prints title and description raw, so they are escaped here once and for all."""
+    fields: dict[str, Any] = {
+        "title": escape(title),
+        "description": escape(description),
+        "hide": ["navigation"] if toc else ["navigation", "toc"],
+    }
+    if exclude:
+        fields["search"] = {"exclude": True}
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def fence(code: str, language: str, first_line: int | None = None) -> Markup:
+    """A fenced block that its own content cannot close; with line numbers from `first_line` if given."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    ticks = "`" * max(_SHORTEST_FENCE, longest + 1)
+    numbers = f' linenums="{first_line}"' if first_line else ""
+    return Markup(f"{ticks}{language}{numbers}\n{code}\n{ticks}")  # a fence: code is not markup
+
+
+def as_markdown(text: str) -> Markup:
+    """Text for a Markdown heading: every character that Markdown or HTML could read as more than itself escaped."""
+    return Markup(re.sub(r"[^\w\s,]", lambda match: f"&#{ord(match[0])};", plain(text)).replace("_", "&#95;"))
+
+
+def _text_only(html: Markup) -> str:
+    return Markup(re.sub(r"<[^>]*>", "", html)).unescape()  # read as text, escaped again
+
+
+def _links(paper: Paper) -> Iterable[Mapping[str, str]]:
+    addresses = {
+        "arxiv": paper.arxiv_url,
+        "paper": paper.links.paper,
+        "openreview": paper.links.openreview,
+        "code": paper.links.code,
+        "project": paper.links.project,
+        "slides": paper.links.slides,
+    }
+    return ({"kind": kind, "url": url} for kind, url in addresses.items() if url)
