@@ -22,10 +22,10 @@ from rich.text import Text
 
 from denoised.catalog import load
 from denoised.command_line import note
-from denoised.errors import DenoisedError, Exit
+from denoised.errors import DenoisedError
 from denoised.files import cannot_write
-from denoised.lab.record import Arm, Metric, Record, Scale, obstacles, read_record, write_record
-from denoised.language import reader_language, say
+from denoised.lab.record import Arm, Metric, Record, Scale, read_record, write_record
+from denoised.language import say
 from denoised.project import CATALOG
 from denoised.registry import load_runner
 
@@ -109,8 +109,6 @@ def run_command(
                 en="next: denoised site build && denoised site serve",
             )
         )
-    if publish and (reasons := obstacles(record)):
-        raise DenoisedError("; ".join(r.to(reader_language()) for r in reasons), code=Exit.FAILED)
 
 
 def _check_writable(folder: Path) -> None:
@@ -189,12 +187,13 @@ class _Display:
 def _print_result(console: Console, record: Record) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = [metric.name for metric in record.arms[0].metrics]
-    table.add_column(say(ko="비교군", en="arm"))
-    table.add_column(say(ko="설정", en="settings"))
+    # fold: rich drops a syllable where wide text just fits a cell
+    table.add_column(say(ko="비교군", en="arm"), overflow="fold")
+    table.add_column(say(ko="설정", en="settings"), overflow="fold")
     for name in names:
         table.add_column(name, justify="right")
     table.add_column("NFE", justify="right")
-    table.add_column(say(ko="초/시드", en="s/seed"), justify="right")
+    table.add_column(say(ko="초/시드", en="s/seed"), justify="right", overflow="fold")
     for arm in record.arms:
         values = [_value(arm.metric(name)) for name in names]
         table.add_row(arm.name, _settings(arm), *values, _nfe(arm), f"{arm.cost.seconds:.1f}")

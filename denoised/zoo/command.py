@@ -66,7 +66,7 @@ def _train(config: emoji_pixel.Config, folder: Path) -> Training:
         console=console,
     )
     with bar:
-        task = bar.add_task(NAME, total=config.steps, loss=float("nan"))
+        task = bar.add_task(NAME, total=config.steps, loss=0.0)
         last_line = time.monotonic()
 
         def report(progress: Report, training: Training) -> None:
