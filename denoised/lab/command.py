@@ -191,7 +191,7 @@ def _print_result(console: Console, record: Record) -> None:
     table.add_column(say(ko="비교군", en="arm"), overflow="fold")
     table.add_column(say(ko="설정", en="settings"), overflow="fold")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")  # not markup: fid[effnet-lite0] has brackets
     table.add_column("NFE", justify="right")
     table.add_column(say(ko="초/시드", en="s/seed"), justify="right", overflow="fold")
     for arm in record.arms:

@@ -43,7 +43,9 @@ def test_smoke_run_leaves_a_whole_record(tmp_path: Path, capsys: pytest.CaptureF
         "zoo/emoji-pixel/unet/diffusion_pytorch_model.safetensors"
     }
     shown = capsys.readouterr().out
-    assert "fid[effnet-lite0]" in shown and "n = 6 a seed" in shown
+    header = next(line for line in shown.splitlines() if line.startswith("arm"))
+    assert "fid[effnet-lite0]" in header and "kid[effnet-lite0]" in header
+    assert "n = 6 a seed" in shown
 
 
 def test_the_same_seed_gives_the_same_numbers_whatever_the_batch(tmp_path: Path) -> None:
