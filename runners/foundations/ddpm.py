@@ -35,7 +35,7 @@ from denoised.lab.lab import Lab
 
 @dataclass
 class Config:
-    train_steps: int = 800  # optimizer steps of each network
+    train_steps: int = 250  # optimizer steps of each network
     train_batch: int = 32
     learning_rate: float = 2e-3  # Adam, the same for both losses
     ema: float = 0.99  # decay of the averaged weights that are sampled from
