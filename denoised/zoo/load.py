@@ -72,9 +72,7 @@ def as_network(unet: Any) -> Network:
     return network
 
 
-def load_checkpoint(
-    folder: Path, device: torch.device | str = "cpu", *, shipped: bool = False
-) -> Checkpoint:
+def load_checkpoint(folder: Path, device: torch.device | str = "cpu", *, shipped: bool = False) -> Checkpoint:
     """Load a folder in the hub's layout. One that is `shipped` with the project must have its manifest.
 
     Raises DenoisedError: USAGE where the folder or a part of it is missing, INTEGRITY where a file does not

@@ -145,6 +145,10 @@ def _card(facts: dict[str, Any], sha256: str) -> str:
         )
     )
     fid, kid = quality["floor"]
+    trained = (
+        f"{facts['steps']:,} of {config['steps']:,} steps, batch {config['batch']} "
+        f"({facts['pictures_seen']:,} pictures)"
+    )
     return f"""---
 license: apache-2.0
 library_name: diffusers
@@ -162,7 +166,7 @@ on the squared-cosine schedule. The last class is the null class: with it the ne
 | --- | --- |
 | recipe | `{facts["recipe"]}` |
 | data | emoji scenes drawn on the fly, train split; one background of each object held out |
-| training | {facts["steps"]:,} of {config["steps"]:,} steps, batch {config["batch"]} ({facts["pictures_seen"]:,} pictures), EMA {config["ema"]} |
+| training | {trained}, EMA {config["ema"]} |
 | time | {facts["hours"]} hours |
 | hardware | {facts["hardware"]} |
 | weights | fp16 safetensors, sha256 `{sha256}` |

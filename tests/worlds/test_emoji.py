@@ -29,7 +29,7 @@ def test_scene_i_does_not_depend_on_how_many_are_drawn(split: str) -> None:
 
 
 def test_splits_and_seeds_draw_different_scenes() -> None:
-    positions = [sample_scenes(50, seed, split).x for seed in (0, 1) for split in ("train", "test")]  # type: ignore[arg-type]
+    positions = [sample_scenes(50, seed, split).x for seed in (0, 1) for split in ("train", "test")]
     assert len(torch.cat(positions).unique()) > 190
 
 
