@@ -24,7 +24,8 @@ from denoised.catalog import load
 from denoised.command_line import note
 from denoised.errors import DenoisedError
 from denoised.files import cannot_write
-from denoised.lab.record import Arm, Metric, Record, Scale, read_record, write_record
+from denoised.lab.record import read_record, write_record
+from denoised.lab.schema import Arm, Metric, Record, Scale
 from denoised.language import say
 from denoised.project import CATALOG
 from denoised.registry import load_runner

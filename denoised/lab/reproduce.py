@@ -26,8 +26,9 @@ from denoised.errors import DenoisedError, Exit
 from denoised.files import sha256_of
 from denoised.lab.data import load_data
 from denoised.lab.lab import DISTANCES, Arm, Claim, Lab, Reference
-from denoised.lab.record import canonical, entry_sha256, interval, verdict
+from denoised.lab.record import canonical, entry_sha256
 from denoised.lab.settings import Settings
+from denoised.lab.verdicts import interval, verdict
 from denoised.language import Phrase, say
 from denoised.metrics.distances import VERSION
 from denoised.metrics.features import EfficientNetLite0

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from denoised.catalog import Catalog, Paper, load
 from denoised.errors import DenoisedError, Exit
-from denoised.lab.record import Record, RecordError, entry_sha256, obstacles, read_record
+from denoised.lab.record import RecordError, entry_sha256, obstacles, read_record
+from denoised.lab.schema import Record
 from denoised.language import LANGUAGES, Language, Phrase
 from denoised.site.source import Method, read_method
 from denoised.site.words import read_yaml

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from denoised.lab.record import Arm, Metric, Record
+from denoised.lab.schema import Arm, Metric, Record
 from denoised.language import Language
 from denoised.site import plot
 from denoised.site.library import Item, Result

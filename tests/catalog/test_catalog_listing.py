@@ -10,7 +10,8 @@ import pytest
 
 from denoised.catalog import load
 from denoised.catalog.listing import STANDINGS, full, standing
-from denoised.lab.record import interval, verdict, write_record
+from denoised.lab.record import write_record
+from denoised.lab.verdicts import interval, verdict
 
 CATALOG = load(Path(__file__).parent / "fixtures" / "valid.yaml")
 DDIM = CATALOG.paper("ddim")

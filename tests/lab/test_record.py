@@ -24,18 +24,16 @@ import pytest
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.record import (
     MAX_BYTES,
-    Record,
     RecordError,
     canonical,
     entry_sha256,
-    interval,
     obstacles,
     publishable,
     read_record,
-    t_quantile,
-    verdict,
     write_record,
 )
+from denoised.lab.schema import Record
+from denoised.lab.verdicts import interval, t_quantile, verdict
 
 Document = dict[str, Any]
 HEX = "ab" * 32

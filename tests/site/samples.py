@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import Any
 
 from denoised.catalog import load
-from denoised.lab.record import entry_sha256, interval, verdict
+from denoised.lab.record import entry_sha256
+from denoised.lab.verdicts import interval, verdict
 from denoised.site import Pages, make_server
 
 ROOT = Path(__file__).parents[2]
