@@ -26,6 +26,10 @@ from denoised.zoo.manifest import verify
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
+# Names of an attention's layers in checkpoints from before diffusers 0.12, and today's. The published
+# google/ddpm-* weights are that old.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -103,7 +107,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu", *, shipped
     except SafetensorError as error:
         raise _damaged(files[1], str(error)) from error
     try:
-        unet.load_state_dict({k: v.float() for k, v in weights.items()})
+        unet.load_state_dict({_today(k): v.float() for k, v in weights.items()})
     except RuntimeError as error:
         raise _damaged(files[1], str(error).splitlines()[-1].strip()) from error
     unet.eval().requires_grad_(False)
@@ -130,6 +134,14 @@ def build_unet(config: dict[str, Any]) -> UNet2DModel:
             code=Exit.INTEGRITY,
         )
     return UNet2DModel.from_config(config)
+
+
+def _today(name: str) -> str:
+    """The name that a tensor of an old checkpoint has in today's UNet2DModel."""
+    parts = name.split(".")
+    if "attentions" not in parts:
+        return name
+    return ".".join(OLD_ATTENTION.get(part, part) for part in parts)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from denoised.worlds.cifar10 import FILES, RECORD
-from denoised.zoo.load import WEIGHTS, build_unet
+from denoised.zoo.load import OLD_ATTENTION, WEIGHTS, build_unet
 
 # The network and schedule of google/ddpm-cifar10-32: 35.7 M parameters.
 DDPM_CIFAR10 = {
@@ -48,6 +48,13 @@ DDPM_CIFAR10_SCHEDULER = {
 }
 
 
+def _old(name: str) -> str:
+    """The name that one of today's tensors has in the published file, which is from 2022."""
+    for old, today in OLD_ATTENTION.items():
+        name = name.replace(f".{today}.", f".{old}.")
+    return name
+
+
 def write_ddpm_cifar10(folder: Path) -> None:
     """A folder in the layout of google/ddpm-cifar10-32, with random weights."""
     folder.mkdir(parents=True)
@@ -56,7 +63,7 @@ def write_ddpm_cifar10(folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = build_unet(DDPM_CIFAR10)
-    safetensors.torch.save_file(unet.state_dict(), folder / WEIGHTS)
+    safetensors.torch.save_file({_old(k): v for k, v in unet.state_dict().items()}, folder / WEIGHTS)
 
 
 def write_cifar10(folder: Path, records: int = 10) -> None:

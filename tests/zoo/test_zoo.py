@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 
@@ -23,7 +24,7 @@ from denoised.worlds.emoji import render, sample_scenes
 from denoised.zoo.load import WEIGHTS, load_checkpoint
 from denoised.zoo.manifest import verify, write_manifest
 from denoised.zoo.recipes.emoji_pixel import Config
-from denoised.zoo.rehearsal import write_cifar10
+from denoised.zoo.rehearsal import write_cifar10, write_ddpm_cifar10
 from denoised.zoo.train import train
 from runners.foundations.ddim import sample
 
@@ -118,6 +119,17 @@ def test_the_checkpoint_loads_in_plain_diffusers_and_draws_the_same() -> None:
             theirs = scheduler.step(output, t, theirs, use_clipped_model_output=True).prev_sample
     # their alphas are float32, ours float64, and the first step divides by nearly zero
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
+
+
+def test_weights_with_the_old_names_of_attention_layers_load(tmp_path: Path) -> None:
+    """google/ddpm-cifar10-32 is from before diffusers renamed them; diffusers converts it the same way."""
+    write_ddpm_cifar10(tmp_path / "model")
+    names = safetensors.torch.load_file(tmp_path / "model" / WEIGHTS).keys()
+    assert "mid_block.attentions.0.query.weight" in names and "mid_block.attentions.0.proj_attn.bias" in names
+    theirs = UNet2DModel.from_pretrained(tmp_path / "model", low_cpu_mem_usage=False)
+    ours = load_checkpoint(tmp_path / "model").unet
+    for (name, a), b in zip(theirs.state_dict().items(), ours.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
 
 
 def test_the_null_class_is_the_default_condition() -> None:
