@@ -80,10 +80,10 @@ def run(
         )
     torch.set_num_threads(settings.threads)
     started, clock = datetime.now(UTC), time.perf_counter()
+    code = describe_code(root, Path(str(runner.__file__)))  # now: the checkout may be edited during the run
     with _out_of_memory_is_told(), _rehearsal(settings, rehearse):
         labs, inputs = _run_seeds(root, runner, settings, config, report, advance)
 
-    code = describe_code(root, Path(str(runner.__file__)))
     entry = entry_sha256(paper)
     plain = {"settings": _public(settings), "method": asdict(config)}
     key = [entry, code["runner_sha256"], plain, [i["sha256"] for i in inputs]]

@@ -113,8 +113,7 @@ def compose_run(
             if not Path(str(choice)).is_dir():
                 raise _unknown(group, str(choice), [*known, say(ko="있는 폴더", en="an existing folder")])
             folders[group] = str(Path(str(choice)).resolve())
-            # A folder of data still has to be read in some format: the one this scale uses.
-            choice = "folder" if group == "model" else defaults.get("data", "emoji")
+            choice = "folder" if group == "model" else "cifar10"  # the one format of data read from disk
         groups.append(f"{group}={choice}")
     config = _compose(groups)
     for group, folder in folders.items():

@@ -15,6 +15,7 @@ import pytest
 from denoised.cli import main
 from denoised.errors import Exit
 from denoised.lab.record import read_record
+from denoised.zoo.rehearsal import write_cifar10
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,6 +156,26 @@ def test_a_folder_given_as_model_is_not_named_in_the_record(tmp_path: Path) -> N
     ]
     assert main(arguments) == Exit.OK
     assert str(tmp_path) not in json.dumps(json.loads((tmp_path / "out" / "ddim" / "smoke.json").read_text()))
+
+
+def test_a_folder_of_data_is_what_the_arms_are_compared_with(tmp_path: Path) -> None:
+    write_cifar10(tmp_path / "cifar")
+    data = [f"data={tmp_path / 'cifar'}", "reference_images=10"]
+    arguments = [
+        "run",
+        "ddim",
+        "scale=smoke",
+        "steps=[2]",
+        "seeds=[0]",
+        *data,
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == Exit.OK
+    record = read_record(tmp_path / "out" / "ddim" / "smoke.json")
+    assert "cifar/data_batch_1.bin" in {file.path for file in record.inputs}
+    reference = record.arms[0].metrics[0].reference
+    assert reference is not None and reference.name == "CIFAR-10 training set"
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
