@@ -259,18 +259,44 @@ def train(
 
 @app.command(
     help=both(
-        ko="내장 세계의 장면을 그림 한 장으로 그린다.",
-        en="Draw scenes of an embedded world into one picture.",
+        ko="내장 세계를 그림 한 장으로 그린다. 이름을 주지 않으면 세계의 목록을 보여 준다.",
+        en="Draw an embedded world into one picture; without a name, list the worlds.",
     )
 )
 def world(
     name: Annotated[
-        str, typer.Argument(metavar="WORLD", help=both(ko="세계의 이름: emoji.", en="The world: emoji."))
-    ],
-    seed: Annotated[int, typer.Option(help=both(ko="시드.", en="The seed."))] = 0,
+        str | None,
+        typer.Argument(
+            metavar="WORLD",
+            help=both(
+                ko="emoji: 이모지 장면. clips: 움직이는 이모지. toys: 2차원 밀도와 그 스코어. "
+                "fashion-mnist: 옷 사진(설치되어 있으면).",
+                en="emoji: scenes of emoji. clips: moving emoji. toys: 2-D densities and their scores. "
+                "fashion-mnist: pictures of clothes, where installed.",
+            ),
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help=both(ko="시드.", en="The seed."))] = 0,
     size: Annotated[
-        int, typer.Option(min=8, max=512, help=both(ko="한 장면의 픽셀.", en="Pixels of a scene."))
-    ] = 64,
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help=both(
+                ko="장면, 프레임, 패널 하나의 픽셀. 기본: 64, toys는 240. emoji는 64보다 작으면 사물 하나만 그린다.",
+                en="Of a scene, a frame or a panel. Default: 64, toys 240. Below 64, emoji draws single objects.",
+            ),
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help=both(
+                ko="fashion-mnist의 gzip idx 파일이 있는 폴더.",
+                en="Where fashion-mnist's gzip idx files are.",
+            ),
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -279,13 +305,12 @@ def world(
         ),
     ] = None,
 ) -> None:
-    known("WORLD", name, ["emoji"])
-    from denoised.worlds.preview import preview_emoji
+    from denoised.worlds.command import draw_world, list_worlds
 
-    path = out or find_root() / "outputs" / "worlds" / f"{name}.png"
-    for caption in preview_emoji(path, seed, size, reader_language()):
-        print(caption)
-    note(say(ko=f"\n그림: {path}", en=f"\npicture: {path}"))
+    if name is None:
+        list_worlds()
+    else:
+        draw_world(find_root(), name, seed=seed, size=size, folder=folder, out=out)
 
 
 site = typer.Typer(cls=Commands, context_settings=SETTINGS, help=both(ko="사이트.", en="The site."))

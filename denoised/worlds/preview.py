@@ -1,19 +1,152 @@
-"""`denoised world`: a picture of a world's scenes, with their captions."""
+"""What each world looks like: one picture with a caption for each thing in it, for a person and for the site."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
-from denoised.files import write_whole
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
 from denoised.language import Language
-from denoised.pictures import grid, png
+from denoised.pictures import grid
+from denoised.worlds.clips import MOTIONS, render_clips, sample_clips
 from denoised.worlds.emoji import render, sample_scenes
+from denoised.worlds.fashion_mnist import CLASSES, load_fashion_mnist
+from denoised.worlds.toys import TOYS, Density, toy
 
-COLUMNS, ROWS = 6, 4
+COLUMNS, ROWS = 6, 4  # of emoji scenes
+PLAIN_BELOW = 64  # pixels: too few for the small things of full scenes
+CLIPS_TO_CHOOSE_FROM = 400
+CLOTHES = 16  # of each class
 
 
-def preview_emoji(path: Path, seed: int, size: int, language: Language) -> list[str]:
-    """Write COLUMNS × ROWS scenes of `size` pixels to `path` (PNG) and return their captions in order."""
-    scenes = sample_scenes(COLUMNS * ROWS, seed, "test")
-    write_whole(path, png(grid(render(scenes, size), COLUMNS)))
-    return scenes.captions(language)
+@dataclass(frozen=True)
+class Preview:
+    """A picture, and what is on it in reading order."""
+
+    picture: Image.Image
+    captions: list[str]
+
+
+def preview_emoji(seed: int, size: int, language: Language) -> Preview:
+    """COLUMNS × ROWS scenes of `size` pixels: everything there is, or single objects below 64 pixels."""
+    scenes = sample_scenes(COLUMNS * ROWS, seed, "test", "plain" if size < PLAIN_BELOW else "full")
+    return Preview(grid(render(scenes, size), COLUMNS), scenes.captions(language))
+
+
+def preview_clips(seed: int, size: int, language: Language) -> Preview:
+    """A contact strip: one clip of each motion, a row each, its frames from left to right."""
+    clips = sample_clips(CLIPS_TO_CHOOSE_FROM, seed, "test")
+    motions = clips.motion.tolist()
+    clips = clips[[motions.index(motion) for motion in range(len(MOTIONS)) if motion in motions]]
+    return Preview(grid(render_clips(clips, size).flatten(0, 1), clips.frames), clips.captions(language))
+
+
+def preview_fashion_mnist(folder: Path | None, seed: int, language: Language) -> Preview:
+    """A row of test pictures, at twice their size, for each class. DenoisedError as `load_fashion_mnist`."""
+    clothes = load_fashion_mnist(folder, "test")
+    shuffled = torch.randperm(len(clothes), generator=torch.Generator().manual_seed(seed))
+    rows = [shuffled[clothes.labels[shuffled] == number] for number in range(len(CLASSES))]
+    columns = min(CLOTHES, *(len(row) for row in rows if len(row)))
+    chosen = torch.cat([row[:columns] for row in rows])
+    doubled = clothes.pictures[chosen].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    captions = [name.to(language) for name, row in zip(CLASSES, rows, strict=True) if len(row)]
+    return Preview(grid(-doubled.expand(-1, 3, -1, -1), columns), captions)
+
+
+# --- toy densities ---------------------------------------------------------------------------------------
+
+PAIRS = 2  # densities beside each other; each is a pair of panels
+POINTS = 800  # that are drawn of each density
+ARROWS = 19  # a side
+NOISE = 0.15  # of the noised panels, as a fraction of the density's spread
+_FINER = 3  # drawn this many times larger, then averaged
+_GAP, _MARGIN, _TITLE = 8, 24, 26  # pixels between a pair's panels, around a pair, and above its panels
+_INK, _GREY, _FRAME = (28, 33, 48), (110, 116, 130), (205, 209, 217)
+_COLD, _WARM = (120, 183, 224), (240, 148, 84)  # where a density is highest
+
+
+def preview_toys(seed: int, size: int, language: Language) -> Preview:
+    """For each toy density two panels of `size` pixels: points of it, and the exact score under noise.
+
+    An arrow points from x along the score of x_0 + s eps. Its length is that of s² times the score, so that it
+    ends at the mean of all x_0 that may have become x, unless that is further than arrows may reach.
+    """
+    pairs = [_pair(name, seed, size) for name in TOYS]
+    width, height = pairs[0].width + _MARGIN, pairs[0].height + _MARGIN
+    rows = -(-len(pairs) // PAIRS)
+    sheet = Image.new("RGB", (PAIRS * width + _MARGIN, rows * height + _MARGIN), "white")
+    for number, pair in enumerate(pairs):
+        sheet.paste(pair, (_MARGIN + number % PAIRS * width, _MARGIN + number // PAIRS * height))
+    return Preview(sheet, [f"{name}: {each.name.to(language)}" for name, each in TOYS.items()])
+
+
+def _pair(name: str, seed: int, size: int) -> Image.Image:
+    """One density: its name, its points and its score."""
+    density = toy(name)
+    points = density.sample(POINTS, seed)
+    s = NOISE * float(points.std(dim=0).mean())
+    extent = 1.2 * float(points.abs().max())
+    clean, noised = _heat(density, extent, 0.0, size, _COLD), _heat(density, extent, s, size, _WARM)
+    _dots(clean, points, extent)
+    _arrows(noised, density, extent, s)
+
+    pair = Image.new("RGB", (2 * size + _GAP, size + _TITLE), "white")
+    draw, font = ImageDraw.Draw(pair), ImageFont.load_default(max(10, size // 16))
+    draw.text((0, _TITLE // 2), name, _INK, font, anchor="lm")
+    draw.text((pair.width, _TITLE // 2), f"score, s = {s:.2f}", _GREY, font, anchor="rm")
+    for left, panel in ((0, clean), (size + _GAP, noised)):
+        pair.paste(panel.resize((size, size), Image.Resampling.BOX), (left, _TITLE))
+        draw.rectangle((left, _TITLE, left + size - 1, _TITLE + size - 1), outline=_FRAME)
+    return pair
+
+
+def _heat(density: Density, extent: float, s: float, size: int, colour: tuple[int, int, int]) -> Image.Image:
+    """The density on [-extent, extent]², white to `colour`, as the root of its height; _FINER × size pixels."""
+    log = density.log_prob(_lattice(size, extent), 1.0, s)
+    height = ((log - log.max()) / 2).exp()[..., None]
+    pixels = 255 + height * (torch.tensor(colour) - 255)
+    picture = Image.fromarray(pixels.round().to(torch.uint8).numpy())
+    return picture.resize((_FINER * size, _FINER * size), Image.Resampling.BICUBIC)
+
+
+def _lattice(count: int, extent: float) -> Tensor:
+    """(count, count, 2) float64: the centres of count × count cells, the first row uppermost."""
+    place = extent * ((2 * torch.arange(count, dtype=torch.float64) + 1) / count - 1)
+    y, x = torch.meshgrid(-place, place, indexing="ij")
+    return torch.stack([x, y], dim=2)
+
+
+def _on(panel: Image.Image, points: Tensor, extent: float) -> Tensor:
+    """Points (..., 2) in pixels of the panel, whose vertical axis points down."""
+    return (points * torch.tensor([1.0, -1.0]) / extent + 1) / 2 * panel.width
+
+
+def _dots(panel: Image.Image, points: Tensor, extent: float) -> None:
+    draw, radius = ImageDraw.Draw(panel), panel.width / 260
+    for x, y in _on(panel, points, extent).tolist():
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), _INK)
+
+
+def _arrows(panel: Image.Image, density: Density, extent: float, s: float) -> None:
+    draw, line = ImageDraw.Draw(panel), max(1, round(panel.width / 320))
+    start = _lattice(ARROWS, extent).reshape(-1, 2)
+    step = s**2 * density.score(start, 1.0, s)
+    length = step.norm(dim=1, keepdim=True).clamp(min=1e-12 * extent)
+    longest = 0.85 * 2 * extent / ARROWS
+    step = step * (longest / length * torch.tanh(length / longest))
+    tails, tips = (_on(panel, each, extent).tolist() for each in (start, start + step))
+    for (x0, y0), (x1, y1) in zip(tails, tips, strict=True):
+        reach = math.hypot(x1 - x0, y1 - y0)
+        if reach < 2 * line:  # where the score is nothing, a dot
+            draw.ellipse((x0 - line, y0 - line, x0 + line, y0 + line), _INK)
+            continue
+        angle, head = math.atan2(y1 - y0, x1 - x0), min(6.0 * line, 0.6 * reach)
+        wings = [
+            (x1 - head * math.cos(angle + turn), y1 - head * math.sin(angle + turn)) for turn in (-0.45, 0.45)
+        ]
+        draw.line((x0, y0, x1 - head / 2 * math.cos(angle), y1 - head / 2 * math.sin(angle)), _INK, line)
+        draw.polygon([(x1, y1), *wings], _INK)
