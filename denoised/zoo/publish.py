@@ -1,199 +1,190 @@
-"""From a finished training run to a checkpoint folder: weights, configs, manifest, model card.
+"""From a finished training run to a checkpoint folder: manifest, curves, model card.
 
-The card's numbers are measured here, on pictures the network never saw, and written beside the floor that
-two sets of real pictures reach.
+Recipes write their weights, measure them, and hand the rows to `publish`, which writes everything that
+people read: manifest.json, losses.json, quality.json and the card. The card says nothing that is not in the
+manifest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
-import torch
-from diffusers import UNet2DModel
 from torch import Tensor
 
-from denoised.diffusion.random import SampleGenerators
-from denoised.diffusion.schedule import timesteps
-from denoised.environment import cpu_name
-from denoised.files import sha256_of, write_whole
-from denoised.language import say
-from denoised.metrics.distances import frechet_distance, kernel_distance
-from denoised.metrics.features import EfficientNetLite0
-from denoised.pictures import grid, png
-from denoised.worlds.emoji import load_atlas, render, sample_scenes
-from denoised.zoo.load import WEIGHTS, Checkpoint, build_unet, load_checkpoint
+from denoised.files import write_whole
+from denoised.language import Phrase
+from denoised.site.numbers import percent, wilson
 from denoised.zoo.manifest import write_manifest
-from denoised.zoo.recipes import emoji_pixel
 from denoised.zoo.train import Training
 
-SAMPLES, STEPS, SEED = 480, 50, 7  # pictures, network evaluations a picture, seed of the measured samples
-REFERENCE, FLOOR = 1024, 11  # real pictures to compare with, and the seed of the second real set
+Unit = Literal["share", "dB", "distance", "number"]
 
 
-def write_checkpoint(
+def row(name: str, what: Phrase, value: float, n: int, **more: Any) -> dict[str, Any]:
+    """One measured quality.
+
+    More: `unit` ("share", "dB", "distance", "number"), `better` ("higher", "lower"), `floor` that it must
+    reach, `chance` level, `real` for the same measure of real scenes, `split` ("test", "compositions"),
+    `language` of the prompts, `headline`.
+    """
+    return {"name": name, "en": what.en, "ko": what.ko, "value": value, "n": n, **more}
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights as fp16 safetensors; integers as they are."""
+    halves = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in weights.items()}
+    write_whole(path, safetensors.torch.save(halves, {"format": "pt"}))
+
+
+def save_json(path: Path, content: object) -> None:
+    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def publish(
     training: Training,
     folder: Path,
-    extractor: EfficientNetLite0,
-    sampler: Callable[..., Tensor],
-    report: Callable[[str], None],
-) -> dict[str, Any]:
-    """Write the checkpoint into `folder` and return the facts of its manifest.
+    files: list[str],
+    quality: list[dict[str, Any]],
+    *,
+    about: Phrase,
+    protocol: Phrase,
+    parameters: int | dict[str, int],
+    usage: str,
+    samples: Phrase | None = None,
+    curves: Mapping[str, Phrase] | None = None,
+    **facts: Any,
+) -> None:
+    """Write the manifest of `files`, both curves and the card of a trained checkpoint.
 
-    `sampler(denoiser, x, timesteps, condition=…)` draws the pictures that are measured.
+    `usage` is Python that loads the folder in plain diffusers or transformers, `samples` the caption of
+    samples.png, `curves` what the columns of the quality curve are called.
     """
-    config = emoji_pixel.unet_config()
-    unet = {"_class_name": "UNet2DModel", **config}
-    average = training.average.state_dict()
-    write_whole(folder / "unet" / "config.json", _json(unet))
-    write_whole(folder / "unet" / WEIGHTS, safetensors.torch.save({k: v.half() for k, v in average.items()}))
-    write_whole(folder / "scheduler" / "scheduler_config.json", _json(emoji_pixel.SCHEDULER))
-    (folder / "manifest.json").unlink(missing_ok=True)  # that of an older checkpoint
-
-    half = load_checkpoint(folder)
-    full = Checkpoint(_float32(unet, average), half.schedule, half.parameterisation, (), {})
-    real = extractor(render(sample_scenes(REFERENCE, SEED, "test"), emoji_pixel.SIZE))
-    floor = extractor(render(sample_scenes(SAMPLES, FLOOR, "test"), emoji_pixel.SIZE))
-    quality: dict[str, Any] = {
-        "samples": SAMPLES,
-        "steps": STEPS,
-        "reference": f"{REFERENCE} held-out scenes",
-        "floor": _distances(floor, real),
-    }
-    for name, checkpoint in (("fp16", half), ("fp32", full)):
-        report(say(ko=f"표본 {SAMPLES}장, {name}", en=f"{SAMPLES} samples, {name}"))
-        pictures = _draw(checkpoint, sampler)
-        quality[name] = _distances(extractor(pictures), real)
-        if name == "fp16":
-            write_whole(folder / "samples.png", png(grid(pictures[: len(load_atlas().objects)], 8)))
-    write_whole(folder / "losses.json", _json({"every": 100, "loss": _curve(training.losses)}))
-    facts = {
-        "recipe": "denoised train emoji-pixel",
-        "config": asdict(training.config),
-        "parameters": sum(v.numel() for v in average.values()),
+    name, config = training.recipe.NAME, training.config
+    every = max(1, training.step // 200)
+    parts = [training.losses[i : i + every] for i in range(0, len(training.losses), every)]
+    losses = {"every": every, "loss": [round(sum(part) / len(part), 5) for part in parts]}
+    save_json(folder / "losses.json", losses)
+    rows = [{**line, "pictures": int(line["step"] * config.batch)} for line in training.curve]
+    names = {key: {"en": what.en, "ko": what.ko} for key, what in (curves or {}).items()}
+    save_json(folder / "quality.json", {"rows": rows, "metrics": names})
+    content = {
+        "about": {"en": about.en, "ko": about.ko},
+        "protocol": {"en": protocol.en, "ko": protocol.ko},
+        "recipe": f"denoised train {name}",
+        "config": asdict(config),
+        "parameters": parameters,
         "steps": training.step,
-        "pictures_seen": training.step * training.config.batch,
+        "pictures_seen": training.step * config.batch,
         "hours": round(training.seconds / 3600, 2),
-        "hardware": f"{torch.get_num_threads()} CPU threads, {cpu_name()}",
-        "classes": [o.id for o in load_atlas().objects],
+        "hardware": "; ".join(training.hardware),
         "quality": quality,
         "license": "Apache-2.0",
+        **({"samples": {"en": samples.en, "ko": samples.ko}} if samples else {}),
+        **facts,
     }
-    names = ["unet/config.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json"]
-    write_manifest(folder, names, facts)
-    write_whole(folder / "README.md", _card(facts, sha256_of(folder / "unet" / WEIGHTS)).encode())
-    return facts
+    write_manifest(folder, files, content)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    write_whole(folder / "README.md", card(name, manifest, rows, usage).encode())
 
 
-def preview(training: Training, sampler: Callable[..., Tensor]) -> Tensor:
-    """24 pictures of the averaged network in 20 steps, one class each: what training looks like so far."""
-    unet = training.average.eval()
-    denoiser = Checkpoint(unet, training.schedule, "v_prediction", (), {}).denoiser()
-    noise = SampleGenerators(SEED, range(24)).randn(3, emoji_pixel.SIZE, emoji_pixel.SIZE)
-    grid_of_steps = timesteps(training.schedule.T, 20, "trailing")
-    drawn: Tensor = sampler(denoiser, noise, grid_of_steps, condition=torch.arange(24))
-    return drawn.clamp(-1, 1)
-
-
-def _float32(config: dict[str, Any], weights: dict[str, Tensor]) -> UNet2DModel:
-    unet = build_unet(config)
-    unet.load_state_dict(weights)
-    return unet.eval().requires_grad_(False)
-
-
-def _draw(checkpoint: Checkpoint, sampler: Callable[..., Tensor]) -> Tensor:
-    """SAMPLES pictures, the classes in turn, in batches of 60."""
-    denoiser, drawn = checkpoint.denoiser(), []
-    grid_of_steps = timesteps(checkpoint.schedule.T, STEPS, "trailing")
-    for first in range(0, SAMPLES, 60):
-        numbers = range(first, first + 60)
-        noise = SampleGenerators(SEED, numbers).randn(*checkpoint.picture_shape)
-        labels = torch.tensor(numbers) % len(load_atlas().objects)
-        drawn.append(sampler(denoiser, noise, grid_of_steps, condition=labels))
-    return torch.cat(drawn).clamp(-1, 1)
-
-
-def _distances(features: Tensor, real: Tensor) -> dict[str, float]:
-    return {
-        f"fid[{EfficientNetLite0.name}]": round(frechet_distance(features, real), 4),
-        f"kid[{EfficientNetLite0.name}]": round(kernel_distance(features, real), 6),
-    }
-
-
-def _curve(losses: list[float], every: int = 100) -> list[float]:
-    parts = [losses[i : i + every] for i in range(0, len(losses), every)]
-    return [round(sum(part) / len(part), 5) for part in parts]
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()
-
-
-def _card(facts: dict[str, Any], sha256: str) -> str:
-    """The model card, in English and Korean, from the manifest's facts alone."""
-    quality, config = facts["quality"], facts["config"]
-    rows = "\n".join(
-        f"| {label} | " + " | ".join(f"{value:g}" for value in quality[name].values()) + " |"
-        for name, label in (
-            ("fp16", "samples, shipped fp16 weights"),
-            ("fp32", "samples, fp32 weights before rounding"),
-            ("floor", "real scenes of another seed (the floor)"),
-        )
+def card(name: str, facts: Mapping[str, Any], curve: list[dict[str, Any]], usage: str) -> str:
+    """The model card in English and Korean, from the manifest and the curve alone."""
+    parameters = facts["parameters"]
+    total = sum(parameters.values()) if isinstance(parameters, dict) else parameters
+    size = sum(file["bytes"] for file in facts["files"].values())
+    weights = "<br>".join(
+        f"`{path}` `{file['sha256']}`"
+        for path, file in facts["files"].items()
+        if path.endswith("safetensors")
     )
-    fid, kid = quality["floor"]
-    trained = (
-        f"{facts['steps']:,} of {config['steps']:,} steps, batch {config['batch']} "
-        f"({facts['pictures_seen']:,} pictures)"
-    )
+    picture = ""
+    if "samples" in facts:
+        picture = f"![{facts['samples']['en']}](samples.png)\n\n"
+    trained = f"{facts['steps']:,} steps of {facts['config']['batch']}, {facts['pictures_seen']:,} pictures"
     return f"""---
 license: apache-2.0
-library_name: diffusers
-tags: [unconditional-image-generation, class-conditional]
+tags: [emoji-world]
 ---
-# emoji-pixel
+# {name}
 
-A class-conditional diffusion model of the emoji world, 32×32 pixels: {len(facts["classes"])} objects on twelve
-plain backgrounds. A diffusers `UNet2DModel` with {facts["parameters"] / 1e6:.2f} M parameters that predicts v
-on the squared-cosine schedule. The last class is the null class: with it the network is unconditional.
+{facts["about"]["en"]}
 
-![Uncurated samples, one of each class](samples.png)
-
-| | |
+{picture}| | |
 | --- | --- |
 | recipe | `{facts["recipe"]}` |
-| data | emoji scenes drawn on the fly, train split; one background of each object held out |
-| training | {trained}, EMA {config["ema"]} |
-| time | {facts["hours"]} hours |
-| hardware | {facts["hardware"]} |
-| weights | fp16 safetensors, sha256 `{sha256}` |
-| licence | Apache-2.0 (code, weights and the emoji pictures they were trained on) |
+| training | {trained}; the weights are an average with decay {facts["config"]["ema"]} |
+| time | {facts["hours"]:g} hours on {facts["hardware"]} |
+| parameters | {total / 1e6:.2f} M, {size / 1e6:.1f} MB |
+| sha256 | {weights} |
+| licence | Apache-2.0 |
 
 ## Measured quality
 
-{quality["samples"]} samples, the classes in turn, {quality["steps"]} DDIM steps, no guidance, against
-{quality["reference"]}. Distances on EfficientNet-Lite0 features; they are not comparable to Inception FID.
+{facts["protocol"]["en"]}
 
-| | {fid} | {kid} |
-| --- | --- | --- |
-{rows}
+{_table(facts["quality"], "en")}
 
+{_curve(curve)}
 ## Use
 
 ```python
-from diffusers import DDIMScheduler, UNet2DModel
-
-unet = UNet2DModel.from_pretrained("zoo/emoji-pixel", subfolder="unet")
-scheduler = DDIMScheduler.from_pretrained("zoo/emoji-pixel", subfolder="scheduler")
+{usage.strip()}
 ```
 
 ## 한국어
 
-이모지 세계의 클래스 조건부 디퓨전 모형이다. 32×32 픽셀, 단색 배경 위의 사물 {len(facts["classes"])}종을 그린다.
-`{facts["recipe"]}`로 {facts["hardware"]}에서 {facts["hours"]}시간 동안 학습했다. 마지막 클래스는 빈 조건이며,
-이를 넣으면 무조건부 모형이 된다. 위 표의 거리는 EfficientNet-Lite0 특징으로 잰 것으로, 논문의 Inception FID와
-비교할 수 없다.
+{facts["about"]["ko"]}
+
+`{facts["recipe"]}`로 {facts["hardware"]}에서 {facts["hours"]:g}시간 동안 {facts["pictures_seen"]:,}장을 학습했다.
+
+{facts["protocol"]["ko"]}
+
+{_table(facts["quality"], "ko")}
 """
+
+
+def _table(quality: list[dict[str, Any]], language: Literal["en", "ko"]) -> str:
+    words = {
+        "en": ("measured", "value", "95 % interval", "floor", "chance", "real scenes", "n"),
+        "ko": ("잰 것", "값", "95 % 구간", "기준", "우연", "실제 장면", "n"),
+    }[language]
+    splits = {
+        "compositions": {"en": "held-out pairs", "ko": "떼어 둔 조합"},
+        "train": {"en": "training scenes", "ko": "학습 장면"},
+    }
+    lines = [f"| {' | '.join(words)} |", "|" + " --- |" * len(words)]
+    for entry in quality:
+        what = entry[language]
+        if entry.get("split") in splits:
+            what += f" ({splits[entry['split']][language]})"
+        if "language" in entry:
+            what += f" [{entry['language']}]"
+        unit = entry.get("unit", "share")
+        between = ""
+        if unit == "share":
+            low, high = wilson(entry["value"], entry["n"])
+            between = f"{100 * low:.1f} – {100 * high:.1f} %"
+        cells = [what, _number(entry["value"], unit), between]
+        cells += [_number(entry[k], unit) if k in entry else "" for k in ("floor", "chance", "real")]
+        lines.append(f"| {' | '.join([*cells, str(entry['n'])])} |")
+    return "\n".join(lines)
+
+
+def _curve(curve: list[dict[str, Any]]) -> str:
+    if not curve:
+        return ""
+    columns = list(curve[-1])
+    lines = ["## Quality against training", "", f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    lines += [f"| {' | '.join(f'{line[c]:g}' if c in line else '' for c in columns)} |" for line in curve]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float, unit: Unit) -> str:
+    if unit == "share":
+        return percent(value)
+    return f"{value:.2f} dB" if unit == "dB" else f"{value:.4g}"

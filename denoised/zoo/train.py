@@ -8,6 +8,7 @@ the same number of threads.
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import time
@@ -16,22 +17,46 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors.torch
 import torch
-from diffusers import UNet2DModel
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from denoised.diffusion.schedule import Schedule
-from denoised.diffusion.training import update_ema, warmup_cosine
+from denoised.diffusion.training import update_ema
+from denoised.environment import cpu_name
 from denoised.errors import DenoisedError, Exit
 from denoised.files import write_whole
 from denoised.language import say
-from denoised.zoo.recipes import emoji_pixel
 
 SAVE_EVERY = 180.0  # seconds
+
+
+class Recipe(Protocol):
+    """A module of `denoised.zoo.recipes`: one checkpoint, from random weights to its folder in zoo/."""
+
+    NAME: str
+    # A dataclass with, beside the recipe's own fields: steps, batch, ema, gradient_clip and seed.
+    Config: type[Any]
+
+    def build(self, config: Any) -> nn.Module:
+        """The untrained network; what it draws from torch's global generator follows from the seed."""
+
+    def learning_rate(self, config: Any, step: int) -> float:
+        """The learning rate of one step."""
+
+    def loss(self, network: Any, config: Any, step: int) -> Tensor:
+        """The training loss at `step`, a scalar. Everything random in it follows from (seed, step)."""
+
+    def preview(self, network: Any, config: Any) -> tuple[Tensor, int]:
+        """Pictures (n, 3, h, w) that show how far training has come, and how many stand in a row."""
+
+    def measure(self, network: Any, config: Any) -> dict[str, float]:
+        """A few cheap measurements on held-out data, for the curve of quality against training."""
+
+    def publish(self, training: Training, folder: Path, report: Callable[[str], None]) -> None:
+        """Write the finished checkpoint with its card and its measured quality into `folder`."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +70,21 @@ class Progress:
 
 
 class Training:
-    """A training run in memory: network, averaged network, optimizer, losses and time spent."""
+    """A training run in memory: network, averaged network, optimizer, losses, curve and time spent."""
 
-    def __init__(self, config: emoji_pixel.Config) -> None:
-        self.config = config
-        self.schedule = Schedule.from_config(emoji_pixel.SCHEDULER)
+    def __init__(self, recipe: Recipe, config: Any) -> None:
+        self.recipe, self.config = recipe, config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.network = UNet2DModel(**emoji_pixel.unet_config())
-        self.average = UNet2DModel(**emoji_pixel.unet_config())
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.requires_grad_(False)
+            self.network = recipe.build(config)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, betas=(0.9, 0.99), foreach=True
+            [p for p in self.network.parameters() if p.requires_grad], betas=(0.9, 0.99), foreach=True
         )
         self.losses: list[float] = []
+        self.curve: list[dict[str, float]] = []  # rows of `recipe.measure`, with step and hours
         self.seconds = 0.0
+        self.hardware: list[str] = []  # what it was trained on, each once
 
     @property
     def step(self) -> int:
@@ -69,11 +93,8 @@ class Training:
     def advance(self) -> None:
         """One optimizer step."""
         config = self.config
-        self.optimizer.param_groups[0]["lr"] = config.learning_rate * warmup_cosine(
-            self.step, config.steps, config.warmup
-        )
-        autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.bf16)
-        loss = emoji_pixel.loss(self.network, self.schedule, config, self.step, autocast)
+        self.optimizer.param_groups[0]["lr"] = self.recipe.learning_rate(config, self.step)
+        loss = self.recipe.loss(self.network.train(), config, self.step)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
         self.optimizer.step()
@@ -81,14 +102,26 @@ class Training:
         # A short memory at first: an average that still holds the random start is worth nothing.
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         update_ema(self.average.parameters(), self.network.parameters(), decay)
+        for kept, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(now)  # a batch norm's statistics are averages already
         self.losses.append(loss.item())
+
+    def measure(self) -> dict[str, float]:
+        """Measure the averaged network, and add the row to the curve."""
+        row = {
+            "step": self.step,
+            "hours": round(self.seconds / 3600, 3),
+            **self.recipe.measure(self.average.eval(), self.config),
+        }
+        self.curve.append(row)
+        return row
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, by name."""
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for name, parameter in self.network.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
                 state[f"optimizer.{name}.{key}"] = value
         state["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         return state
@@ -102,12 +135,14 @@ class Training:
         self.network.load_state_dict(part("network."))
         self.average.load_state_dict(part("average."))
         for name, parameter in self.network.named_parameters():
-            self.optimizer.state[parameter] = part(f"optimizer.{name}.")
+            if moments := part(f"optimizer.{name}."):
+                self.optimizer.state[parameter] = moments
         self.losses = tensors["losses"].tolist()
 
 
 def train(
-    config: emoji_pixel.Config,
+    recipe: Recipe,
+    config: Any,
     folder: Path,
     report: Callable[[Progress, Training], None],
     *,
@@ -118,12 +153,15 @@ def train(
     A state found there is continued. Raises DenoisedError when it belongs to another configuration, and,
     with code RETRY, after SIGTERM; KeyboardInterrupt after Ctrl-C. In both cases the state is saved first.
     """
-    training = Training(config)
+    training = Training(recipe, config)
     path = folder / "state.safetensors"
     if path.exists():
         _resume(training, path)
     else:
         _save(training, path)  # refuse an unwritable folder before, not after, the first minutes of work
+    here = f"{torch.get_num_threads()} CPU threads, {cpu_name()}"
+    if here not in training.hardware and training.step < (until or config.steps):
+        training.hardware.append(here)
     last_save = started = time.monotonic()
     before = training.seconds
     with _stop_signals() as stop:
@@ -158,7 +196,12 @@ def train(
 
 
 def _save(training: Training, path: Path) -> None:
-    metadata = {"config": json.dumps(asdict(training.config)), "seconds": repr(training.seconds)}
+    metadata = {
+        "config": json.dumps(asdict(training.config)),
+        "seconds": repr(training.seconds),
+        "curve": json.dumps(training.curve),
+        "hardware": json.dumps(training.hardware),
+    }
     write_whole(path, safetensors.torch.save(training.tensors(), metadata))
 
 
@@ -189,6 +232,8 @@ def _resume(training: Training, path: Path) -> None:
         )
     training.restore(tensors)
     training.seconds = float(metadata["seconds"])
+    training.curve = json.loads(metadata["curve"])
+    training.hardware = json.loads(metadata["hardware"])
 
 
 @contextmanager

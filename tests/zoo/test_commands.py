@@ -11,8 +11,8 @@ from PIL import Image
 from denoised.cli import main
 from denoised.errors import Exit
 from denoised.files import sha256_of
-from denoised.zoo import publish
 from denoised.zoo.load import WEIGHTS, load_checkpoint
+from denoised.zoo.recipes import emoji_pixel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,18 +24,25 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_recipe_ends_in_a_checkpoint_with_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("SAMPLES", 60), ("STEPS", 2), ("REFERENCE", 64)):  # its quality, in seconds
-        monkeypatch.setattr(publish, name, value)
-    assert main(["train", "emoji-pixel", "steps=3", "batch=4", "--out", str(tmp_path)]) == Exit.OK
+    for name, value in (("MEASURED", 60), ("STEPS", 2), ("REFERENCE", 64)):  # its quality, in seconds
+        monkeypatch.setattr(emoji_pixel, name, value)
+    settings = ["steps=3", "shapes=2", "batch=4", "warmup=1"]
+    assert main(["train", "emoji-pixel", *settings, "--out", str(tmp_path)]) == Exit.OK
     folder = tmp_path / "emoji-pixel" / "checkpoint"
     facts = load_checkpoint(folder, shipped=True).facts
     assert facts["config"]["steps"] == 3 and facts["pictures_seen"] == 12
     assert facts["recipe"] == "denoised train emoji-pixel"
-    assert facts["quality"]["floor"]["fid[effnet-lite0]"] < facts["quality"]["fp16"]["fid[effnet-lite0]"]
+    rows = {row["name"]: row for row in facts["quality"]}
+    distance = rows["fid[effnet-lite0].unguided"]
+    assert distance["real"] < distance["value"]
+    assert rows["class.guided"]["value"] < 0.5 < rows["class.guided"]["floor"]  # three steps draw nothing
     card = (folder / "README.md").read_text()
     assert sha256_of(folder / "unet" / WEIGHTS) in card
-    assert f"{facts['quality']['fp16']['fid[effnet-lite0]']:g}" in card
-    assert len(json.loads((folder / "losses.json").read_text())["loss"]) == 1
+    assert f"{distance['value']:.4g}" in card
+    assert len(json.loads((folder / "losses.json").read_text())["loss"]) == 3
+    curve = json.loads((folder / "quality.json").read_text())
+    assert [row["step"] for row in curve["rows"]] == [1, 2, 3]
+    assert len(list((tmp_path / "emoji-pixel" / "samples").glob("*.png"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,453 @@
+"""emoji-t2i: a text-to-image model of the emoji world in Stable Diffusion's layout, 64×64, in two languages.
+
+A latent diffusion model (Rombach et al. 2022, arXiv:2112.10752, section 3.2): a UNet2DConditionModel over
+the latents of emoji-vae, conditioned by cross-attention on the text transformer of emoji-clip, which goes on
+learning with it. It predicts v on the squared-cosine schedule; in one of ten examples the caption is empty,
+so that samples can be guided.
+
+Stands on zoo/emoji-vae, zoo/emoji-clip and, to be measured, zoo/emoji-judge: train those first.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from denoised.diffusion.denoiser import Denoiser, Network
+from denoised.diffusion.guidance import classifier_free
+from denoised.diffusion.random import SampleGenerators
+from denoised.diffusion.samplers import ddim
+from denoised.diffusion.schedule import Schedule, timesteps
+from denoised.diffusion.training import min_snr_weight, stratified_timesteps, warmup_cosine
+from denoised.files import write_whole
+from denoised.language import Phrase, say
+from denoised.metrics.judge import Judge
+from denoised.pictures import grid, png
+from denoised.project import find_root
+from denoised.worlds.emoji import Language, Scenes, Split, caption, render, sample_scenes, truth
+from denoised.zoo.load import WEIGHTS
+from denoised.zoo.manifest import verify
+from denoised.zoo.publish import publish as publish_folder
+from denoised.zoo.publish import row, save_json, save_weights
+from denoised.zoo.tokenizer import FILES, known_words, load_tokenizer
+from denoised.zoo.train import Training
+
+NAME = "emoji-t2i"
+SIZE, LATENT_SIZE, LATENT_CHANNELS, WIDTH = 64, 16, 8, 128
+SPLITS: tuple[Split, ...] = ("test", "compositions")
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
+GUIDANCE, STEPS = 3.0, 20  # what the checkpoint is meant to be sampled with
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+}
+
+
+@dataclass
+class Config:
+    steps: int = 24_000
+    batch: int = 64
+    pool: int = 49_152  # scenes whose latents are computed once
+    learning_rate: float = 1e-3
+    warmup: int = 300  # steps until the learning rate is full; then half a cosine to zero
+    ema: float = 0.999  # decay of the averaged weights, which are the ones shipped
+    gradient_clip: float = 1.0
+    gamma: float = 20.0  # the loss weighs min(SNR + 1, gamma) / (SNR + 1)
+    drop_condition: float = 0.1  # share of examples trained with the empty caption
+    no_background: float = 0.15  # share of captions that leave the background out
+    bf16: bool = True  # autocast of the forward pass; weights and optimizer stay float32
+    seed: int = 0
+
+
+class Parts(nn.Module):
+    """What is trained together: the UNet and the text encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        clip = find_root() / "zoo" / "emoji-clip"
+        verify(clip)
+        self.unet = UNet2DConditionModel(**unet_config())
+        self.text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(clip))
+        self.text_encoder.load_state_dict(
+            {
+                name.removeprefix("text_model."): weight
+                for name, weight in safetensors.torch.load_file(clip / "model.safetensors").items()
+                if name.startswith("text_model.")
+            }
+        )
+        self.tokenizer = load_tokenizer(clip)
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        """The text states (n, 24, 128) of captions."""
+        tokens = self.tokenizer(list(captions), padding="max_length", return_tensors="pt").input_ids
+        states: Tensor = self.text_encoder(tokens).last_hidden_state
+        return states
+
+    @property
+    def network(self) -> Network:
+        def network(x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+            output: Tensor = self.unet(x, t, encoder_hidden_states=condition).sample
+            return output
+
+        return network
+
+
+def unet_config() -> dict[str, object]:
+    """The arguments of the UNet2DConditionModel: cross-attention at 16×16, 8×8 and 4×4."""
+    return {
+        "sample_size": LATENT_SIZE,
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "layers_per_block": 1,
+        "block_out_channels": [64, 96, 128],
+        "down_block_types": ["CrossAttnDownBlock2D"] * 3,
+        "up_block_types": ["CrossAttnUpBlock2D"] * 3,
+        "norm_num_groups": 16,
+        "cross_attention_dim": WIDTH,
+        "attention_head_dim": [1, 2, 4],  # the numbers of heads, despite the name
+    }
+
+
+def build(config: Config) -> Parts:
+    from diffusers.models.attention_processor import AttnProcessor
+
+    parts = Parts()
+    parts.unet.set_attn_processor(AttnProcessor())  # on a CPU a half faster to train than the fused one
+    return parts
+
+
+def learning_rate(config: Config, step: int) -> float:
+    return config.learning_rate * warmup_cosine(step, config.steps, config.warmup)
+
+
+@lru_cache(maxsize=1)
+def pool(n: int, seed: int) -> tuple[Scenes, Tensor]:
+    """n train scenes and their latents (n, 8, 16, 16) float16. A minute for every ten thousand or so."""
+    vae = load_vae()
+    scenes = sample_scenes(n, seed, "train", "full")
+    latents = []
+    for first in range(0, n, 128):
+        pictures = render(scenes[slice(first, first + 128)], SIZE)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            latents.append(vae.encode(pictures).latent_dist.mean.half())
+    return scenes, torch.cat(latents).clone()
+
+
+@lru_cache(maxsize=1)
+def load_vae() -> AutoencoderKL:
+    folder = find_root() / "zoo" / "emoji-vae"
+    verify(folder)
+    return AutoencoderKL.from_pretrained(folder, low_cpu_mem_usage=False).float().eval().requires_grad_(False)
+
+
+def loss(network: Parts, config: Config, step: int) -> Tensor:
+    """The mean weighted squared error of v over a batch of latents."""
+    seed = int(np.random.SeedSequence([config.seed, step]).generate_state(1, np.uint64)[0])
+    generator = torch.Generator().manual_seed(seed)
+    scenes, latents = pool(config.pool, config.seed)
+    chosen = torch.randint(config.pool, (config.batch,), generator=generator)
+    x0 = latents[chosen].float()
+    captions = [
+        _caption(scenes, int(i), config, u)
+        for i, u in zip(chosen, _uniform(config.batch, generator), strict=True)
+    ]
+    eps = torch.randn(x0.shape, generator=generator)
+    schedule = Schedule.from_config(SCHEDULER)
+    t = stratified_timesteps(config.batch, schedule.T, generator)
+    a, s = schedule.signal_and_noise(t, x0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        v = network.network(a * x0 + s * eps, t, network.encode(captions))
+    squared_error = (v.float() - (a * eps - s * x0)).square().mean(dim=(1, 2, 3))
+    weighted: Tensor = (min_snr_weight(schedule, t, config.gamma) * squared_error).mean()
+    return weighted
+
+
+def _uniform(n: int, generator: torch.Generator) -> list[list[float]]:
+    rows: list[list[float]] = torch.rand(n, 3, generator=generator).tolist()
+    return rows
+
+
+def _caption(scenes: Scenes, i: int, config: Config, u: list[float]) -> str:
+    """Empty, or in either language, with or without the background."""
+    if u[0] < config.drop_condition:
+        return ""
+    language: Language = "ko" if u[1] < 0.5 else "en"
+    return caption(scenes.describe(i), language, background=u[2] >= config.no_background)
+
+
+def draw(
+    parts: Parts, captions: Sequence[str], seed: int, steps: int = STEPS, guidance: float = GUIDANCE
+) -> Tensor:
+    """Pictures (n, 3, 64, 64) in [-1, 1] of captions, one random stream each."""
+    schedule = Schedule.from_config(SCHEDULER)
+    grid_of_steps = timesteps(schedule.T, steps, "trailing")
+    pictures = []
+    for first in range(0, len(captions), 32):
+        batch = captions[first : first + 32]
+        noise = SampleGenerators(seed, range(first, first + len(batch))).randn(
+            LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE
+        )
+        with torch.inference_mode():
+            condition, null = parts.encode(batch), parts.encode([""])
+            network = classifier_free(parts.network, null, guidance)
+            latents = ddim(
+                Denoiser(network, schedule, "v_prediction"), noise, grid_of_steps, condition=condition
+            )
+            pictures.append(load_vae().decode(latents).sample.clamp(-1, 1))
+    return torch.cat(pictures)
+
+
+def followed(judge: Judge, pictures: Tensor, scenes: Scenes) -> dict[str, tuple[float, int]]:
+    """How often the judge reads what the caption says: share and number of the scenes that say it."""
+    agrees = judge.agrees(judge(pictures), truth(scenes))
+    two, several = scenes.second >= 0, scenes.count > 1
+    one = ~two & ~several
+    both = agrees["object"] & agrees["second"]
+    # Both are there, whichever stands first: the judge names the left or upper one first.
+    reading = judge(pictures)
+    asked = truth(scenes)
+    exchanged = (reading.object == asked["second"]) & (reading.second == asked["object"])
+    present = (both | exchanged) & two
+    chosen = {
+        "object": (agrees["object"], one),
+        "background": (agrees["background"], asked["background"] >= 0),
+        "texture": (agrees["texture"], asked["texture"] > 0),
+        "accessory": (agrees["accessory"], one & (scenes.accessory > 0)),
+        "style": (agrees["style"], scenes.style > 0),
+        "size": (agrees["size"], one & (scenes.size != 1)),
+        "count": (agrees["count"] & agrees["object"], several),
+        "both": (present, two),
+        "relation": (both & agrees["relation"], present),
+    }
+    return {
+        name: (float(right[where].float().mean()) if bool(where.any()) else 0.0, int(where.sum()))
+        for name, (right, where) in chosen.items()
+    }
+
+
+def judge_of(root: Path) -> Judge:
+    verify(root / "zoo" / "emoji-judge")
+    return Judge(root / "zoo" / "emoji-judge")
+
+
+def preview(network: Parts, config: Config) -> tuple[Tensor, int]:
+    """Sixteen English and sixteen Korean prompts of held-out scenes."""
+    english = sample_scenes(16, 7, "test", "full").captions("en")
+    korean = sample_scenes(16, 8, "test", "full").captions("ko")
+    return draw(network, [*english, *korean], seed=7), 8
+
+
+def measure(network: Parts, config: Config) -> dict[str, float]:
+    """What the judge reads in 192 guided samples, half of them in Korean."""
+    judge = judge_of(find_root())
+    scenes = sample_scenes(192, 9, "test", "full")
+    english, korean = scenes.captions("en"), scenes.captions("ko")
+    captions = [ko if i % 2 else en for i, (en, ko) in enumerate(zip(english, korean, strict=True))]
+    return {k: round(v, 3) for k, (v, _) in followed(judge, draw(network, captions, seed=9), scenes).items()}
+
+
+WHAT: dict[str, Phrase] = {
+    "object": Phrase(ko="사물", en="object"),
+    "background": Phrase(ko="배경색", en="background colour"),
+    "texture": Phrase(ko="배경 무늬", en="background texture"),
+    "accessory": Phrase(ko="장신구", en="accessory"),
+    "style": Phrase(ko="화풍", en="style"),
+    "size": Phrase(ko="크기 (작은, 큰)", en="size (small, large)"),
+    "count": Phrase(ko="개수와 사물", en="count and object"),
+    "both": Phrase(ko="두 사물이 모두 있다", en="both of two objects are there"),
+    "relation": Phrase(ko="그 가운데 관계가 맞다", en="of those, their relation is right"),
+}
+FLOORS = {
+    "object": 0.98,
+    "background": 0.99,
+    "accessory": 0.96,
+    "style": 0.95,
+    "both": 0.95,
+    "relation": 0.85,
+}
+HELD_OUT_FLOOR = 0.9
+MEASURED = 1_000  # captions of each split and language
+
+
+def publish(training: Training, folder: Path, report: Callable[[str], None]) -> None:
+    """Measure guided samples of both languages and of held-out pairs, and write the folder."""
+    root = find_root()
+    judge = judge_of(root)
+    parts: Parts = training.average.eval()  # type: ignore[assignment]
+    files = _write(root, folder, parts)
+    shipped = build(training.config).eval()
+    shipped.unet = (
+        UNet2DConditionModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False).float().eval()
+    )
+    shipped.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval()
+    n = MEASURED
+    quality: list[dict[str, Any]] = []
+    for split, language in product(SPLITS, LANGUAGES):
+        report(say(ko=f"표본 {n:,}장: {split}, {language}", en=f"{n:,} samples: {split}, {language}"))
+        scenes = sample_scenes(n, 70, split, "full")
+        pictures = draw(shipped, scenes.captions(language), seed=70)
+        shuffled = scenes[torch.arange(1, n + 1) % n]
+        chance = followed(judge, pictures, shuffled)
+        for name, (share, count) in followed(judge, pictures, scenes).items():
+            if not count:
+                continue
+            floor = FLOORS.get(name)
+            if split == "compositions":
+                floor = HELD_OUT_FLOOR if name in ("object", "background", "accessory") else None
+            quality.append(
+                row(
+                    name,
+                    WHAT[name],
+                    round(share, 4),
+                    count,
+                    chance=round(chance[name][0], 4),
+                    split=split,
+                    language=language,
+                    headline=(split, language) == ("test", "en") and name in ("object", "both", "relation"),
+                    **({"floor": floor} if floor else {}),
+                )
+            )
+    _sheets(shipped, judge, folder)
+    publish_folder(
+        training,
+        folder,
+        files,
+        quality,
+        about=Phrase(
+            ko="이모지 세계의 텍스트-이미지 모델: 한국어나 영어 문장을 64×64 그림으로 그린다. 구조는 Stable Diffusion과 "
+            "같다.",
+            en="The text-to-image model of the emoji world: it draws Korean and English sentences at 64×64, in Stable "
+            "Diffusion's layout.",
+        ),
+        protocol=Phrase(
+            ko=f"학습에 쓰지 않은 시드의 문장 {n:,}개씩, 유도 {GUIDANCE:g}, DDIM {STEPS}스텝. zoo/emoji-judge가 읽었다. "
+            "우연은 문장을 한 칸씩 밀어 견준 값이다.",
+            en=f"{n:,} captions each of a seed that training never used, guidance {GUIDANCE:g}, {STEPS} DDIM steps, read "
+            "by zoo/emoji-judge. Chance: the same pictures against one another's captions.",
+        ),
+        parameters={
+            "unet": sum(p.numel() for p in parts.unet.parameters()),
+            "text_encoder": sum(p.numel() for p in parts.text_encoder.parameters()),
+            "vae": sum(p.numel() for p in load_vae().parameters()),
+        },
+        usage="""
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("zoo/emoji-t2i", low_cpu_mem_usage=False)
+picture = pipe("빨간 배경에 고양이가 있다", guidance_scale=3, num_inference_steps=20).images[0]
+""",
+        samples=Phrase(
+            ko="고르지 않은 표본: 영어 문장 열여섯, 한국어 문장 열여섯",
+            en="Uncurated samples of sixteen English and sixteen Korean captions",
+        ),
+        curves=WHAT,
+        guidance_scale=GUIDANCE,
+        words=known_words(),
+    )
+
+
+def _write(root: Path, folder: Path, parts: Parts) -> list[str]:
+    """The folder in Stable Diffusion's layout; returns the files that the manifest lists."""
+    save_json(folder / "model_index.json", MODEL_INDEX)
+    save_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
+    save_json(folder / "unet" / "config.json", {"_class_name": "UNet2DConditionModel", **unet_config()})
+    save_weights(folder / "unet" / WEIGHTS, parts.unet.state_dict())
+    text = parts.text_encoder.config.to_dict() | {"architectures": ["CLIPTextModel"]}
+    save_json(folder / "text_encoder" / "config.json", text)
+    save_weights(folder / "text_encoder" / "model.safetensors", parts.text_encoder.state_dict())
+    for source, target, names in (
+        (root / "zoo" / "emoji-vae", folder / "vae", ("config.json", WEIGHTS)),
+        (root / "zoo" / "emoji-clip", folder / "tokenizer", FILES),
+    ):
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copyfile(source / name, target / name)
+    return [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        f"unet/{WEIGHTS}",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "vae/config.json",
+        f"vae/{WEIGHTS}",
+        *(f"tokenizer/{name}" for name in FILES),
+    ]
+
+
+MODEL_INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def _sheets(parts: Parts, judge: Judge, folder: Path) -> None:
+    """prompts.png and prompts.json: sixteen prompts of each language with what the judge reads."""
+    tiles, drawn = [], []
+    for language, seed in zip(LANGUAGES, (71, 72), strict=True):
+        scenes = sample_scenes(16, seed, "test", "full")
+        captions = scenes.captions(language)
+        pictures = draw(parts, captions, seed=seed)
+        drawn.append(pictures)
+        agrees = judge.agrees(judge(pictures), truth(scenes))
+        for i, prompt in enumerate(captions):
+            said = _said(scenes, i)
+            read = {name: bool(agrees[name][i]) for name in said}
+            tiles.append({"prompt": prompt, "language": language, "read": read})
+    sheet = torch.cat(drawn)
+    write_whole(folder / "prompts.png", png(grid(sheet, 8)))
+    write_whole(folder / "samples.png", png(grid(sheet, 8)))
+    save_json(
+        folder / "prompts.json",
+        {
+            "guidance": GUIDANCE,
+            "steps": STEPS,
+            "seed": 71,
+            "columns": 8,
+            "width": SIZE,
+            "height": SIZE,
+            "tiles": tiles,
+        },
+    )
+
+
+def _said(scenes: Scenes, i: int) -> list[str]:
+    """The attributes that the caption of scene i speaks of."""
+    scene = scenes.describe(i)
+    said = {
+        "object": True,
+        "second": scene.second is not None,
+        "relation": scene.second is not None,
+        "background": scene.style not in ("sketch", "greyscale"),
+        "texture": scene.texture != "plain",
+        "accessory": scene.accessory != "none",
+        "style": scene.style != "none",
+        "count": scene.count > 1,
+        "size": scene.size != "medium",
+    }
+    return [name for name, spoken in said.items() if spoken]
