@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
+from denoised.project import find_root
+
 
 def has_browser() -> bool:
     return shutil.which("chromium") is not None
@@ -23,8 +25,13 @@ def has_docker() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
 
 
+def has_text_to_image() -> bool:
+    return (find_root() / "zoo" / "emoji-t2i").is_dir()
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (has_browser, "no Chromium: apt-get install chromium fonts-noto-cjk"),
+    "text_to_image": (has_text_to_image, "zoo/emoji-t2i is not trained yet: denoised train emoji-t2i"),
     "docker": (has_docker, "no container engine: apt-get install docker.io, then start dockerd"),
 }
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from denoised.diffusion.schedule import Schedule
 
 Parameterisation = Literal["epsilon", "v_prediction", "sample"]
-# (x, timesteps (n,), condition or None) -> the network's raw output, of the shape of x
+# (x, timesteps (n,), condition or None) -> the network's raw output, of the shape of x. A condition is classes
+# (n,) or text states (n, length, width).
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -71,20 +72,21 @@ def predict(output: Tensor, x: Tensor, a: Tensor, s: Tensor, kind: Parameterisat
 class Denoiser:
     """A trained network together with the noise schedule it was trained for.
 
-    `calls` counts network evaluations of a batch, `samples` counts pictures evaluated; guidance that runs
-    the network twice counts twice in both.
+    `calls` counts network evaluations of a batch, `samples` counts rows evaluated. `passes` is how many rows
+    one picture takes: 2 for a network that is guided in one batch (`denoised.diffusion.guidance`).
     """
 
     network: Network
     schedule: Schedule
     parameterisation: Parameterisation = "epsilon"
+    passes: int = 1
     calls: int = field(default=0, init=False)
     samples: int = field(default=0, init=False)
 
     def __call__(self, x: Tensor, t: int, condition: Tensor | None = None) -> Prediction:
-        """Predict at x_t of shape (n, …), all at timestep t in 0 … T-1; `condition` is (n,) or None."""
+        """Predict at x_t of shape (n, …), all at timestep t in 0 … T-1; `condition` is (n, …) or None."""
         self.calls += 1
-        self.samples += len(x)
+        self.samples += len(x) * self.passes
         with torch.inference_mode():
             steps = torch.full((len(x),), t, device=x.device, dtype=torch.long)
             output = self.network(x, steps, condition)

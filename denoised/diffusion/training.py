@@ -8,7 +8,25 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from denoised.diffusion.denoiser import Parameterisation
 from denoised.diffusion.schedule import Schedule
+
+
+def training_target(
+    x0: Tensor, eps: Tensor, t: Tensor, schedule: Schedule, parameterisation: Parameterisation
+) -> Tensor:
+    """What a network of this parameterisation should say at x_t = `schedule.add_noise(x0, eps, t)`.
+
+    x0, eps: (n, …), t: (n,). The inverse of `denoised.diffusion.denoiser.predict`.
+    """
+    match parameterisation:
+        case "epsilon":
+            return eps
+        case "sample":
+            return x0
+        case "v_prediction":
+            a, s = schedule.signal_and_noise(t, x0)
+            return a * eps - s * x0
 
 
 def stratified_timesteps(n: int, T: int, generator: torch.Generator) -> Tensor:

@@ -187,28 +187,29 @@ class _Display:
 
 def _print_result(console: Console, record: Record) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    names = [metric.name for metric in record.arms[0].metrics]
+    metrics = {metric.name: metric for arm in record.arms for metric in arm.metrics}
+    names = list(metrics)
     # fold: rich drops a syllable where wide text just fits a cell
     table.add_column(say(ko="비교군", en="arm"), overflow="fold")
     table.add_column(say(ko="설정", en="settings"), overflow="fold")
     for name in names:
-        table.add_column(Text(name), justify="right")  # not markup: fid[effnet-lite0] has brackets
+        table.add_column(Text(name), justify="right", overflow="fold")  # not markup: it has brackets
     table.add_column("NFE", justify="right")
     table.add_column(say(ko="초/시드", en="s/seed"), justify="right", overflow="fold")
     for arm in record.arms:
         values = [_value(arm.metric(name)) for name in names]
         table.add_row(arm.name, _settings(arm), *values, _nfe(arm), f"{arm.cost.seconds:.1f}")
-    n, seeds = record.arms[0].metrics[0].n, len(record.seeds.finished)
+    seeds = len(record.seeds.finished)
+    n = ", ".join(f"{each:,}" for each in sorted({metric.n for metric in metrics.values()}))
+    said = say(
+        ko=f"시드 {seeds}개의 평균 ± 95 % 신뢰구간의 절반, 시드당 n = {n}.",
+        en=f"mean over {seeds} seeds ± half of the 95 % interval, n = {n} a seed.",
+    )
+    if any(name.startswith("fid[") for name in names):
+        said += say(ko=" 논문의 FID와 비교할 수 없다.", en=" Not comparable to a paper's FID.")
     console.print()
     console.print(table)
-    console.print(
-        say(
-            ko=f"시드 {seeds}개의 평균 ± 95 % 신뢰구간의 절반, 시드당 n = {n:,}. 논문의 FID와 비교할 수 없다.",
-            en=f"mean over {seeds} seeds ± half of the 95 % interval, n = {n:,} a seed. "
-            "Not comparable to a paper's FID.",
-        ),
-        style="dim",
-    )
+    console.print(said, style="dim")
     console.print()
     words = {
         "holds": say(ko="성립", en="holds"),
@@ -220,6 +221,8 @@ def _print_result(console: Console, record: Record) -> None:
         bounds = f" [{claim.interval[0]:.3g}, {claim.interval[1]:.3g}]" if claim.interval else ""
         line = Text(f"{claim.metric}: {claim.arm} {claim.relation} {claim.than}" + (f" ({at})" if at else ""))
         line.append(f"   Δ {claim.effect:.3g}{bounds}   ")
+        if claim.margin:
+            line.append(say(ko=f"여유 {claim.margin:.3g}   ", en=f"margin {claim.margin:.3g}   "))
         line.append(words[claim.verdict], style=f"bold {COLOURS[claim.verdict]}")
         console.print(line)
 

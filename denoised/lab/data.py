@@ -13,9 +13,10 @@ from torch import Tensor
 from denoised.errors import DenoisedError
 from denoised.language import say
 from denoised.worlds.cifar10 import FILES, load_cifar10, to_range
-from denoised.worlds.emoji import render, sample_scenes
+from denoised.worlds.emoji import Kind, render, sample_scenes
 
 REFERENCE_SEED = 20_201_006  # of the held-out pictures every arm is compared with
+FULL_SIZE = 64  # pixels a side from which scenes hold everything there is; smaller ones, one object
 
 Batch = tuple[Tensor, Tensor]  # pictures (n, 3, h, w) in [-1, 1] and their classes (n,)
 
@@ -34,6 +35,8 @@ def load_data(name: str, folder: str | None, source: str | None, size: int) -> D
     """`size`: pixels a side, which embedded worlds are drawn at. DenoisedError where files are missing."""
     if name == "emoji":
         return _emoji(size)
+    if name == "prompts":
+        raise ValueError("prompts are text alone: there are no pictures to train on or to compare with")
     if folder is None:
         raise DenoisedError(
             say(ko=f"데이터 {name}는 이 저장소에 없다", en=f"the data set {name} is not in this repository"),
@@ -46,16 +49,18 @@ def load_data(name: str, folder: str | None, source: str | None, size: int) -> D
 
 
 def _emoji(size: int) -> Data:
+    kind: Kind = "plain" if size < FULL_SIZE else "full"
+
     def batches(batch: int, seed: int) -> Iterator[Batch]:
         step = 0
         while True:
             stream = int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
-            scenes = sample_scenes(batch, stream, "train")
+            scenes = sample_scenes(batch, stream, "train", kind)
             yield render(scenes, size), scenes.object
             step += 1
 
     name = f"emoji scenes {size}×{size}, test split, seed {REFERENCE_SEED}"
-    return Data(name, lambda n: render(sample_scenes(n, REFERENCE_SEED, "test"), size), batches, ())
+    return Data(name, lambda n: render(sample_scenes(n, REFERENCE_SEED, "test", kind), size), batches, ())
 
 
 def _cifar10(folder: Path) -> Data:

@@ -1,4 +1,4 @@
-"""What a runner's `reproduce` is given: a network, noise, a reference, arms to fill and claims to state.
+"""What a runner's `reproduce` is given: networks, noise, references, arms to fill and claims to state.
 
     denoiser, real = lab.denoiser(), lab.reference()
     with lab.arm("ddim", steps=10) as arm:
@@ -6,59 +6,84 @@
     arm.measure("fid", "kid", reference=real)
     lab.claim("fid", "ddim", "<", "ddpm", at={"steps": 10})
 
+A text-to-image method takes its parts from `lab.text_to_image()`, and records metrics of its own:
+
+    model = lab.text_to_image()
+    denoiser, x = lab.count(model.denoiser()), lab.noise(model.latent_shape)
+    with lab.arm("plain", edit="swap") as arm:
+        arm.images = lab.in_batches(lambda part: model.decode(ddim(denoiser, x[part], …)))
+    arm.record("edit-success[emoji-judge]", right, better="higher", by=succeeded)
+
 There is one `Lab` for each seed. Arms of one seed share their initial noise, classes and random streams, so
 that their difference is the method's.
 """
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+import denoised
 from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation
 from denoised.diffusion.random import SampleGenerators
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.data import Data
+from denoised.lab.inputs import Inputs, Reference
 from denoised.lab.settings import Settings
+from denoised.lab.verdicts import Relation
+from denoised.language import Phrase
 from denoised.metrics import distances
 from denoised.metrics.features import EfficientNetLite0
 from denoised.zoo.load import Checkpoint, as_network, build_unet
 
-# metric -> (distance between features, is a higher value better)
-DISTANCES: dict[str, tuple[Callable[[Tensor, Tensor], float], bool]] = {
-    "fid": (distances.frechet_distance, False),
-    "kid": (distances.kernel_distance, False),
+if TYPE_CHECKING:
+    from denoised.metrics.clip import Clip
+    from denoised.metrics.judge import Judge
+    from denoised.zoo.text_to_image import TextToImage
+
+# The distances between features that `Arm.measure` knows by name; of all of them less is better.
+DISTANCES: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "fid": distances.frechet_distance,
+    "kid": distances.kernel_distance,
 }
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Features of the pictures that arms are compared with."""
-
-    name: str
-    features: Tensor  # (n, d) float32
-    sha256: str  # of the pictures
-
-
-@dataclass(frozen=True)
 class Claim:
-    """`metric` of arm `arm` is `relation` that of arm `than`, at these settings, by more than `margin`."""
+    """`metric` of arm `arm` is `relation` that of arm `than`, at these settings.
+
+    "<" and ">": by more than `margin`. "<=" and ">=": not worse by more than `margin`.
+    """
 
     metric: str
     arm: str
-    relation: Literal["<", ">"]
+    relation: Relation
     than: str
     at: dict[str, Any]
     margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one arm and seed, with what a reader needs in order to trust it."""
+
+    value: float
+    n: int  # pictures or samples it was taken over
+    higher_is_better: bool
+    implementation: str  # dotted name of the function
+    version: str
+    extractor: str | None = None
+    reference: Reference | None = None
 
 
 @dataclass
@@ -67,10 +92,12 @@ class Arm:
 
     name: str
     settings: dict[str, Any]
-    extractor: EfficientNetLite0
-    images: Tensor | None = None  # (n, 3, h, w), clamped to [-1, 1] when the arm closes
+    inputs: Inputs
+    images: Tensor | None = None  # (n, 3, h, w), clamped to [-1, 1] when the arm closes; None: no pictures
     parameters_trained: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
+    beside: Tensor | None = None  # pictures to show above `images`, (n, 3, h, w)
+    label: Phrase | None = None  # what they are
+    metrics: dict[str, Measurement] = field(default_factory=dict)
     calls: int = 0
     samples: int = 0
     seconds: float = 0.0
@@ -80,15 +107,59 @@ class Arm:
         """Measure `images` against `reference`, by the names in `DISTANCES`."""
         if self.images is None:
             raise ValueError(f"arm {self.name!r} has no images to measure")
-        features = self.extractor(self.images)
+        features = self.inputs.extractor(self.images)
         for metric in metrics:
-            distance, _ = DISTANCES[metric]
-            self.metrics[metric_name(metric)] = distance(features, reference.features)
+            self.record(
+                metric_name(metric),
+                DISTANCES[metric](features, reference.features),
+                n=len(self.images),
+                better="lower",
+                by=DISTANCES[metric],
+                extractor=EfficientNetLite0.description,
+                reference=reference,
+            )
+
+    def record(
+        self,
+        name: str,
+        values: Tensor | float,
+        *,
+        better: Literal["higher", "lower"],
+        by: Callable[..., Any],
+        n: int | None = None,
+        extractor: str | None = None,
+        reference: Reference | None = None,
+    ) -> None:
+        """Record a metric under its full name, which names whoever judges: `edit-success[emoji-judge]`.
+
+        `values`: one number or truth value for each picture, (n,), whose mean is recorded; or one number for
+        all, together with `n`. `by`: the function that computes it. `extractor`: what it looks through.
+        Raises DenoisedError (FAILED) for a value that is not finite.
+        """
+        if isinstance(values, Tensor):
+            n, value = len(values), float(values.double().mean())
+        else:
+            value = values
+        if n is None:
+            raise ValueError(f"the metric {name!r} of arm {self.name!r} needs n")
+        if not math.isfinite(value):
+            raise DenoisedError(
+                f"the metric {name!r} of arm {self.name!r} {self.settings} is {value}", code=Exit.FAILED
+            )
+        version = str(getattr(sys.modules[by.__module__], "VERSION", denoised.__version__))
+        implementation = f"{by.__module__}.{by.__qualname__}"
+        self.metrics[name] = Measurement(
+            value, n, better == "higher", implementation, version, extractor, reference
+        )
+
+    def show(self, beside: Tensor, label: Phrase) -> None:
+        """In the published grid, put each of `beside` (n, 3, h, w) above the picture it led to."""
+        self.beside, self.label = beside.clamp(-1, 1).cpu(), label
 
 
 def metric_name(metric: str) -> str:
-    """A distance's full name, which says whose features it is measured in."""
-    return f"{metric}[{EfficientNetLite0.name}]"
+    """A metric's full name: that of a distance says whose features it is measured in."""
+    return f"{metric}[{EfficientNetLite0.name}]" if metric in DISTANCES else metric
 
 
 @dataclass
@@ -97,10 +168,7 @@ class Lab:
 
     seed: int
     settings: Settings
-    checkpoint: Checkpoint
-    data: Data
-    extractor: EfficientNetLite0
-    shared_reference: Reference
+    inputs: Inputs  # the same for every seed
     report: Callable[[str], None]  # told what is being done, for the progress display
     advance: Callable[[], None]  # told after every network call
     arms: list[Arm] = field(default_factory=list)
@@ -111,10 +179,65 @@ class Lab:
     def device(self) -> torch.device:
         return torch.device(self.settings.device)
 
+    @property
+    def world(self) -> str:
+        """The name of the data: "emoji" has scenes with exact ground truth, "prompts" has nothing but text."""
+        assert self.settings.data is not None
+        return self.settings.data.name
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The pixel model of this run."""
+        return self.inputs.checkpoint
+
+    @property
+    def data(self) -> Data:
+        """What to train on, and what is held out."""
+        return self.inputs.data
+
+    def text_to_image(self) -> TextToImage:
+        """The text-to-image model of this run, shared by its seeds: copy what you train."""
+        return self.inputs.text_to_image
+
+    def judge(self) -> Judge:
+        """The emoji world's attribute classifier. ValueError in another world."""
+        if self.world != "emoji":
+            raise ValueError(f"the judge knows the emoji world, not {self.world}")
+        return self.inputs.judge
+
+    def clip(self) -> Clip:
+        """The CLIP that the runner's SCALES name."""
+        return self.inputs.clip
+
+    def extractor(self) -> EfficientNetLite0:
+        """The feature extractor of the distances."""
+        return self.inputs.extractor
+
     def denoiser(self) -> Denoiser:
-        """The checkpoint's denoiser, counting what it costs."""
+        """The pixel model's denoiser, counting what it costs."""
         c = self.checkpoint
         return self.wrap(c.unet, c.schedule, c.parameterisation)
+
+    def count(self, denoiser: Denoiser) -> Denoiser:
+        """The same denoiser: from here on its evaluations are the cost of the arm they happen in."""
+        denoiser.network = self.watch(denoiser.network)
+        self._denoisers.append(denoiser)
+        return denoiser
+
+    def watch(self, network: Network) -> Network:
+        """The network, moving the progress display with every call: for training, which is no sampling cost."""
+
+        def watched(x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+            output = network(x, t, condition)
+            self.advance()
+            return output
+
+        return watched
+
+    def in_batches(self, draw: Callable[[slice], Tensor]) -> Tensor:
+        """`draw` on slices of `settings.batch` out of `settings.images`, put together."""
+        n, size = self.settings.images, self.settings.batch
+        return torch.cat([draw(slice(i, min(i + size, n))) for i in range(0, n, size)])
 
     def wrap(self, network: nn.Module, schedule: Schedule, kind: Parameterisation) -> Denoiser:
         """A denoiser around a network, evaluated in batches of `settings.batch`."""
@@ -123,14 +246,8 @@ class Lab:
         return denoiser
 
     def call(self, network: nn.Module) -> Network:
-        """A network as a function of (x, t, condition), for training."""
-
-        def counted(x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-            output = as_network(network)(x, t, condition)
-            self.advance()
-            return output
-
-        return counted
+        """A pixel network as a function of (x, t, condition), for training."""
+        return self.watch(as_network(network))
 
     def untrained(self, channels: Sequence[int] = ()) -> nn.Module:
         """The checkpoint's architecture with fresh weights from this seed.
@@ -152,11 +269,15 @@ class Lab:
 
     def reference(self) -> Reference:
         """The held-out pictures that arms are compared with, the same for every seed."""
-        return self.shared_reference
+        return self.inputs.reference
 
-    def noise(self) -> Tensor:
-        """x_T for every sample of this seed: (images, channels, height, width), the same for each arm."""
-        return self._generators(0).randn(*self.checkpoint.picture_shape, device=self.device)
+    def noise(self, shape: Sequence[int] | None = None) -> Tensor:
+        """x_T for every sample of this seed: (images, *shape), the same for each arm.
+
+        `shape` is that of the pixel model's pictures if None.
+        """
+        shape = self.checkpoint.picture_shape if shape is None else shape
+        return self._generators(0).randn(*shape, device=self.device)
 
     def generator(self) -> SampleGenerators:
         """A fresh stream of noise for a sampler, the same for each arm."""
@@ -187,7 +308,7 @@ class Lab:
     @contextmanager
     def arm(self, name: str, **settings: Any) -> Iterator[Arm]:
         """Time and count everything done inside the block as the cost of this arm."""
-        arm = Arm(name, settings, self.extractor)
+        arm = Arm(name, settings, self.inputs)
         self.report(" ".join([name, *(f"{k}={v}" for k, v in settings.items())]))
         calls, samples = self._counted()
         started = time.perf_counter()
@@ -196,24 +317,28 @@ class Lab:
         after = self._counted()
         arm.calls, arm.samples = after[0] - calls, after[1] - samples
         arm.peak_memory_mb = self._peak_memory_mb()
-        if arm.images is None or not bool(torch.isfinite(arm.images).all()):
-            raise DenoisedError(
-                f"arm {name!r} {settings} gave no finite pictures: the sampler diverged", code=Exit.FAILED
-            )
-        arm.images = arm.images.clamp(-1, 1).cpu()
+        if arm.images is not None:
+            if not bool(torch.isfinite(arm.images).all()):
+                raise DenoisedError(
+                    f"arm {name!r} {settings} gave no finite pictures: the sampler diverged", code=Exit.FAILED
+                )
+            arm.images = arm.images.clamp(-1, 1).cpu()
         self.arms.append(arm)
 
     def claim(
         self,
         metric: str,
         arm: str,
-        relation: Literal["<", ">"],
+        relation: Relation,
         than: str,
         *,
         at: Mapping[str, Any] | None = None,
         margin: float = 0.0,
     ) -> None:
-        """State the paper's claim; the verdict is taken over all seeds."""
+        """State the paper's claim; the verdict is taken over all seeds (`denoised.lab.verdicts.verdict`).
+
+        `metric`: as recorded, or the short name of a distance. `at`: what must single out one arm of each name.
+        """
         self.claims.append(Claim(metric_name(metric), arm, relation, than, dict(at or {}), margin))
 
     def _generators(self, stream: int) -> SampleGenerators:

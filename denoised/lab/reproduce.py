@@ -7,6 +7,7 @@ what `denoised.lab.record.write_record` writes.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,26 +20,21 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from denoised.catalog.model import Paper
 from denoised.environment import describe_code, describe_environment
 from denoised.errors import DenoisedError, Exit
 from denoised.files import sha256_of
-from denoised.lab.data import load_data
-from denoised.lab.lab import DISTANCES, Arm, Claim, Lab, Reference
+from denoised.lab.inputs import Inputs
+from denoised.lab.lab import Arm, Claim, Lab
 from denoised.lab.record import canonical, entry_sha256
 from denoised.lab.settings import Settings
 from denoised.lab.verdicts import interval, verdict
 from denoised.language import Phrase, say
-from denoised.metrics.distances import VERSION
-from denoised.metrics.features import EfficientNetLite0
 from denoised.pictures import grid, png
-from denoised.zoo.load import load_checkpoint
-from denoised.zoo.manifest import verify
-from denoised.zoo.rehearsal import WRITERS
 
 GRID_PICTURES, GRID_COLUMNS = 24, 8
-EXTRACTOR_FOLDER = "zoo/effnet-lite0"
 
 
 @dataclass
@@ -117,55 +113,26 @@ def _run_seeds(
     advance: Callable[[], None],
 ) -> tuple[list[Lab], list[dict[str, Any]]]:
     """The lab of every seed after the runner filled it, and the files that were read."""
-    assert settings.model is not None and settings.data is not None
-    if settings.model.folder is None:
-        raise DenoisedError(
-            say(
-                ko=f"{settings.model.name}의 가중치는 이 저장소에 없다",
-                en=f"the weights of {settings.model.name} are not in this repository",
-            ),
-            help=say(
-                ko=f"{settings.model.source}를 폴더째 내려받아 model=폴더로 주거나, --rehearse로 경로만 시험한다",
-                en=f"download the folder {settings.model.source} and give it as model=FOLDER, "
-                "or try the path alone with --rehearse",
-            ),
-        )
-    shipped = settings.model.folder.startswith("zoo/")
-    checkpoint = load_checkpoint(root / settings.model.folder, settings.device, shipped=shipped)
-    data = load_data(
-        settings.data.name, settings.data.folder, settings.data.source, checkpoint.picture_shape[-1]
-    )
-    extractor_folder = root / EXTRACTOR_FOLDER
-    verify(extractor_folder)
-    weights = extractor_folder / "model.safetensors"
-    extractor = EfficientNetLite0(weights)
-    pictures = data.reference(settings.reference_images)
-    reference = Reference(
-        data.name, extractor(pictures), hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
-    )
+    inputs = Inputs(root, settings)
     labs = []
     for seed in settings.seed_list:
         lab = Lab(
             seed,
             settings,
-            checkpoint,
-            data,
-            extractor,
-            reference,
+            inputs,
             report=lambda what, seed=seed: report(seed, what),  # type: ignore[misc]
             advance=advance,
         )
         runner.reproduce(lab, config)
         labs.append(lab)
-    files = [*checkpoint.files, weights, *data.files]
-    return labs, [_input(root, file) for file in files]
+    return labs, [_input(root, file) for file in inputs.files]
 
 
 def _public(settings: Settings) -> dict[str, Any]:
     """The settings for the record, without the user's own folders: what was read is named by its hash."""
     plain = asdict(settings)
-    for part in ("model", "data"):
-        folder = plain[part]["folder"]
+    for part in ("model", "data", "clip"):
+        folder = (plain[part] or {}).get("folder")
         if folder is not None and Path(folder).is_absolute():
             plain[part]["folder"] = "/".join(Path(folder).parts[-2:])
     return plain
@@ -182,37 +149,37 @@ def _aggregate(labs: list[Lab], i: int) -> dict[str, Any]:
     """Arm i over all seeds, as the record states it."""
     arms = [lab.arms[i] for lab in labs]
     first = arms[0]
-    n = len(first.images) if first.images is not None else 0
     seconds = fmean(arm.seconds for arm in arms)
     return {
         "name": first.name,
         "settings": first.settings,
-        "metrics": [_metric(name, labs, i, n) for name in first.metrics],
+        "metrics": [_metric(name, labs, i) for name in first.metrics],
         "cost": {
             "network_calls": fmean(arm.calls for arm in arms),
             "network_samples": fmean(arm.samples for arm in arms),
             "seconds": round(seconds, 3),
-            "images_per_second": round(n / seconds, 3),
+            "images_per_second": None if first.images is None else round(len(first.images) / seconds, 3),
             "peak_memory_mb": round(max(arm.peak_memory_mb for arm in arms), 1),
             "parameters_trained": first.parameters_trained,
         },
     }
 
 
-def _metric(name: str, labs: list[Lab], i: int, n: int) -> dict[str, Any]:
-    values = [lab.arms[i].metrics[name] for lab in labs]
-    distance, higher_is_better = DISTANCES[name.split("[")[0]]
-    reference = labs[0].shared_reference
+def _metric(name: str, labs: list[Lab], i: int) -> dict[str, Any]:
+    measured = [lab.arms[i].metrics[name] for lab in labs]
+    first, values = measured[0], [each.value for each in measured]
+    reference = first.reference
     return {
         "name": name,
         "value": fmean(values),
-        "n": n,
+        "n": min(each.n for each in measured),
         "per_seed": [{"seed": lab.seed, "value": v} for lab, v in zip(labs, values, strict=True)],
         "interval": interval(values),
-        "higher_is_better": higher_is_better,
-        "implementation": {"name": f"denoised.metrics.{distance.__name__}", "version": VERSION},
-        "extractor": EfficientNetLite0.description,
-        "reference": {"name": reference.name, "n": len(reference.features), "sha256": reference.sha256},
+        "higher_is_better": first.higher_is_better,
+        "implementation": {"name": first.implementation, "version": first.version},
+        "extractor": first.extractor,
+        "reference": reference
+        and {"name": reference.name, "n": len(reference.features), "sha256": reference.sha256},
     }
 
 
@@ -240,27 +207,43 @@ def _measured(arms: list[Arm], name: str, claim: Claim) -> float:
     found = [a for a in arms if a.name == name and claim.at.items() <= a.settings.items()]
     if len(found) != 1:
         raise ValueError(f"the claim needs exactly one arm {name!r} at {claim.at}, there are {len(found)}")
-    return found[0].metrics[claim.metric]
+    if claim.metric not in found[0].metrics:
+        raise ValueError(f"the claim needs {claim.metric!r}, arm {name!r} has {list(found[0].metrics)}")
+    return found[0].metrics[claim.metric].value
 
 
 def _grids(arms: list[Arm]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """A grid of the first seed's pictures for each arm: bytes by name, and what the record lists."""
     pictures, listed = {}, []
     for arm in arms:
-        assert arm.images is not None
+        if arm.images is None:
+            continue
         # Spread over the samples of one turn through the classes, so that no class comes twice.
         every = max(1, min(len(arm.images), 2 * GRID_PICTURES) // GRID_PICTURES)
-        chosen = arm.images[::every][:GRID_PICTURES]
-        settings = "-".join(f"{k}{v}".replace("_", "") for k, v in arm.settings.items())
-        name = f"{arm.name}-{settings}".replace(".", "_").lower() + ".png"
-        pictures[name] = png(grid(chosen, GRID_COLUMNS))
-        said = ", ".join(f"{k} = {v}" for k, v in arm.settings.items())
+        shown = GRID_PICTURES if arm.beside is None else 2 * GRID_COLUMNS
+        chosen = arm.images[::every][:shown]
+        sheet = chosen if arm.beside is None else _in_pairs_of_rows(arm.beside[::every][:shown], chosen)
+        name = _file_name([arm.name, *(f"{k}{v}".replace("_", "") for k, v in arm.settings.items())])
+        pictures[name] = png(grid(sheet, min(GRID_COLUMNS, len(chosen))))
+        said = ", ".join([arm.name, *(f"{k} = {v}" for k, v in arm.settings.items())])
         caption = Phrase(
-            ko=f"{arm.name}, {said}: 시드 하나의 표본 {len(chosen)}장, 고르지 않은 그대로",
-            en=f"{arm.name}, {said}: {len(chosen)} samples of one seed, not selected",
+            ko=f"{said}: 시드 하나의 표본 {len(chosen)}장, 고르지 않은 그대로",
+            en=f"{said}: {len(chosen)} samples of one seed, not selected",
         )
+        if arm.label is not None:
+            caption = Phrase(ko=f"{caption.ko}. {arm.label.ko}", en=f"{caption.en}. {arm.label.en}")
         listed.append({"path": name, "caption": caption._asdict(), "arm": arm.name, "settings": arm.settings})
     return pictures, listed
+
+
+def _in_pairs_of_rows(above: Tensor, below: Tensor) -> Tensor:
+    """(2n, 3, h, w): for a grid in which each row of `below` has its row of `above` over it."""
+    rows = zip(above.split(GRID_COLUMNS), below.split(GRID_COLUMNS), strict=True)
+    return torch.cat([row for pair in rows for row in pair])
+
+
+def _file_name(words: list[str]) -> str:
+    return re.sub(r"[^a-z0-9_-]", "_", "-".join(words).lower()) + ".png"
 
 
 @contextmanager
@@ -269,15 +252,18 @@ def _rehearsal(settings: Settings, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
+    from denoised.zoo.rehearsal import WRITERS  # builds networks of every kind: seconds to import
+
+    parts = [part for part in (settings.model, settings.data, settings.clip) if part is not None]
     with tempfile.TemporaryDirectory(prefix="denoised-rehearsal-") as temporary:
-        for part in (settings.model, settings.data):
-            if part is not None and part.folder is None:
+        for part in parts:
+            if part.folder is None and part.name in WRITERS:
                 folder = Path(temporary) / part.name
                 WRITERS[part.name](folder)
                 part.folder = str(folder)
         yield
-        for part in (settings.model, settings.data):
-            if part is not None and part.folder is not None and part.folder.startswith(temporary):
+        for part in parts:
+            if part.folder is not None and part.folder.startswith(temporary):
                 part.folder = f"random ({part.name})"
 
 

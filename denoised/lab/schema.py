@@ -142,7 +142,8 @@ class Claim(_Model):
     """A claim as it was decided: `metric` of `arm` is `relation` that of `than`, both `at` the same settings.
 
     `effect` is the mean over seeds of the paired differences `arm - than` (listed in `per_seed`), `interval`
-    their 95 % Student t interval; `margin` >= 0 is how far beyond zero the interval must lie to hold.
+    their 95 % Student t interval; `margin` >= 0 is how far beyond zero the interval must lie for "<" and ">" to
+    hold, and how far on the other side it may lie for "<=" and ">=".
     """
 
     metric: Name

@@ -59,6 +59,7 @@ class Settings:
     threads: int = 1
     model: ModelSettings | None = None
     data: DataSettings | None = None
+    clip: ModelSettings | None = None  # only for runners whose SCALES name one
 
     @property
     def seed_list(self) -> list[int]:
@@ -104,7 +105,7 @@ def compose_run(
     values = defaults | values
     groups = [f"scale={scale}"]
     folders = {}
-    for group in ("model", "data"):
+    for group in ("model", "data", "clip"):
         choice = values.pop(group, None)
         if choice is None:
             continue
@@ -113,8 +114,8 @@ def compose_run(
             if not Path(str(choice)).is_dir():
                 raise _unknown(group, str(choice), [*known, say(ko="있는 폴더", en="an existing folder")])
             folders[group] = str(Path(str(choice)).resolve())
-            choice = "folder" if group == "model" else "cifar10"  # the one format of data read from disk
-        groups.append(f"{group}={choice}")
+            choice = "cifar10" if group == "data" else "folder"  # the one format of data read from disk
+        groups.append(f"+clip={choice}" if group == "clip" else f"{group}={choice}")
     config = _compose(groups)
     for group, folder in folders.items():
         config[group].folder = folder

@@ -10,7 +10,7 @@ from typing import Literal
 CONFIDENCE = 0.95
 
 Verdict = Literal["holds", "fails", "inconclusive"]
-Relation = Literal["<", ">"]
+Relation = Literal["<", ">", "<=", ">="]
 
 
 def t_quantile(df: int) -> float:
@@ -46,10 +46,14 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
 def verdict(relation: Relation, bounds: tuple[float, float] | None, margin: float = 0.0) -> Verdict:
     """What the interval of the paired differences `arm - than` says of the claim `arm <relation> than`.
 
-    `holds`: the whole interval lies beyond the margin on the claimed side. `fails`: the whole interval lies
-    beyond zero on the other side. `inconclusive`: anything else, or no interval at all (a single seed).
+    "<" and ">": `holds` where the whole interval lies beyond the margin on the claimed side, `fails` where it
+    lies beyond zero on the other side. "<=" and ">=" claim that `arm` is not worse by more than the margin:
+    `holds` where the whole interval lies on the good side of it, `fails` where it lies on the bad side.
+    `inconclusive`: anything else, or no interval at all (a single seed).
     """
     if bounds is None:
         return "inconclusive"
-    low, high = bounds if relation == ">" else (-bounds[1], -bounds[0])
-    return "holds" if low > margin else "fails" if high < 0 else "inconclusive"
+    low, high = bounds if relation in (">", ">=") else (-bounds[1], -bounds[0])
+    if relation in ("<", ">"):
+        return "holds" if low > margin else "fails" if high < 0 else "inconclusive"
+    return "holds" if low >= -margin else "fails" if high < -margin else "inconclusive"

@@ -8,6 +8,7 @@ manifest is checked against it before a byte is parsed, and no pickle is ever op
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import safetensors.torch
 import torch
 from diffusers import UNet2DModel
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation
 from denoised.diffusion.schedule import Schedule
@@ -82,14 +83,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu", *, shipped
     Raises DenoisedError: USAGE where the folder or a part of it is missing, INTEGRITY where a file does not
     match the manifest or does not fit the network it says it is for.
     """
-    if not folder.is_dir():
-        raise DenoisedError(
-            say(ko=f"체크포인트 폴더 {folder}가 없다", en=f"there is no checkpoint folder {folder}"),
-            help=say(
-                ko="허브 배치를 따른 폴더를 model=폴더로 준다",
-                en="give a folder in the hub's layout with model=FOLDER",
-            ),
-        )
+    check_folder(folder)
     facts = verify(folder) if shipped or (folder / "manifest.json").exists() else {}
     unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
     scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
@@ -98,18 +92,9 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu", *, shipped
         unet_folder / WEIGHTS,
         scheduler_folder / "scheduler_config.json",
     )
-    config, scheduler = _read_json(files[0]), _read_json(files[2])
+    config, scheduler = read_json(files[0]), read_json(files[2])
     unet = build_unet(config)
-    try:
-        weights = safetensors.torch.load_file(files[1])
-    except FileNotFoundError as error:
-        raise _missing(files[1]) from error
-    except SafetensorError as error:
-        raise _damaged(files[1], str(error)) from error
-    try:
-        unet.load_state_dict({_today(k): v.float() for k, v in weights.items()})
-    except RuntimeError as error:
-        raise _damaged(files[1], str(error).splitlines()[-1].strip()) from error
+    fill(unet, files[1])
     unet.eval().requires_grad_(False)
     return Checkpoint(
         unet.to(device),
@@ -136,25 +121,61 @@ def build_unet(config: dict[str, Any]) -> UNet2DModel:
     return UNet2DModel.from_config(config)
 
 
-def _today(name: str) -> str:
-    """The name that a tensor of an old checkpoint has in today's UNet2DModel."""
+def check_folder(folder: Path) -> None:
+    """Raise DenoisedError (USAGE) where there is no such checkpoint folder."""
+    if not folder.is_dir():
+        raise DenoisedError(
+            say(ko=f"체크포인트 폴더 {folder}가 없다", en=f"there is no checkpoint folder {folder}"),
+            help=say(
+                ko="허브 배치를 따른 폴더를 model=폴더로 준다",
+                en="give a folder in the hub's layout with model=FOLDER",
+            ),
+        )
+
+
+def fill(network: nn.Module, file: Path, rename: Callable[[str], str | None] = lambda name: name) -> None:
+    """Load a safetensors file into a network, as float32; every tensor must find its place, and no other.
+
+    `rename` gives the name that a tensor has in today's library, or None for one it has no use for. Raises
+    DenoisedError: USAGE where the file is missing, INTEGRITY where it cannot be read or does not fit.
+    """
+    try:
+        weights = safetensors.torch.load_file(file)
+    except FileNotFoundError as error:
+        raise missing(file) from error
+    except SafetensorError as error:
+        raise damaged(file, str(error)) from error
+    try:
+        network.load_state_dict(
+            {name: v.float() for k, v in weights.items() if (name := rename(today(k))) is not None}
+        )
+    except RuntimeError as error:
+        raise damaged(file, str(error).splitlines()[-1].strip()) from error
+
+
+def today(name: str) -> str:
+    """The name that a tensor of an old diffusers checkpoint has today."""
     parts = name.split(".")
     if "attentions" not in parts:
         return name
     return ".".join(OLD_ATTENTION.get(part, part) for part in parts)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. DenoisedError: USAGE where it is missing, INTEGRITY where it is not JSON."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _missing(path) from error
+        raise missing(path) from error
     except ValueError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
+    if not isinstance(content, dict):
+        raise damaged(path, "it holds no JSON object")
     return content
 
 
-def _missing(path: Path) -> DenoisedError:
+def missing(path: Path) -> DenoisedError:
+    """The error for a file that a checkpoint folder must have."""
     return DenoisedError(
         say(ko=f"{path}가 없다", en=f"{path} is missing"),
         help=say(
@@ -164,7 +185,8 @@ def _missing(path: Path) -> DenoisedError:
     )
 
 
-def _damaged(path: Path, reason: str) -> DenoisedError:
+def damaged(path: Path, reason: str) -> DenoisedError:
+    """The error for a file of a checkpoint folder that is not what it should be."""
     return DenoisedError(
         say(ko=f"{path}를 읽을 수 없다: {reason}", en=f"{path} cannot be used: {reason}"),
         code=Exit.INTEGRITY,

@@ -188,6 +188,15 @@ def test_an_interval_needs_two_seeds() -> None:
         (">", (-3.0, -0.1), 0.0, "fails"),
         (">", (0.0, 3.0), 0.0, "inconclusive"),
         (">", None, 0.0, "inconclusive"),
+        (">=", (-0.04, 0.2), 0.05, "holds"),
+        (">=", (-0.05, 0.2), 0.05, "holds"),
+        (">=", (0.0, 0.0), 0.0, "holds"),
+        (">=", (-0.06, 0.2), 0.05, "inconclusive"),
+        (">=", (-0.3, -0.06), 0.05, "fails"),
+        ("<=", (-3.0, 0.04), 0.05, "holds"),
+        ("<=", (-3.0, 0.06), 0.05, "inconclusive"),
+        ("<=", (0.06, 0.3), 0.05, "fails"),
+        ("<=", None, 0.05, "inconclusive"),
     ],
 )
 def test_a_verdict_is_where_the_interval_lies(

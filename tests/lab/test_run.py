@@ -99,7 +99,11 @@ def test_ddpm_trains_both_networks(tmp_path: Path) -> None:
         (["ddim", "device=${oc.env:HOME}"], Exit.USAGE, "only plain key=value is accepted"),
         (["ddim", "nonsense"], Exit.USAGE, "is not key=value"),
         (["ddim", "scale=large"], Exit.USAGE, "there is no scale 'large'"),
-        (["ddim", "model=emoji"], Exit.USAGE, "there is no model 'emoji'\nhelp: did you mean 'emoji-pixel'?"),
+        (
+            ["ddim", "model=emoji-pixl"],
+            Exit.USAGE,
+            "there is no model 'emoji-pixl'\nhelp: did you mean 'emoji-pixel'?",
+        ),
         (["ddim", "scale=smoke", "--rehearse"], Exit.USAGE, "--rehearse is for scale=paper"),
         (["ddim", "scale=smoke", "--publish"], Exit.USAGE, "a smoke run is never published"),
         (["ddim", "--gpu", "scale=smoke"], Exit.NO_GPU, "this machine shows no CUDA GPU"),

@@ -1,0 +1,33 @@
+"""The deterministic sampler that editing, personalisation and control methods stand on.
+
+Papers about sampling itself bring solvers of their own in `runners`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import sqrt
+
+from torch import Tensor
+
+from denoised.diffusion.denoiser import Denoiser, Prediction
+from denoised.diffusion.schedule import Schedule
+
+
+def ddim_step(prediction: Prediction, t_next: int, schedule: Schedule) -> Tensor:
+    """x at t_next (-1: clean data) from the prediction at x_t, without noise or clipping.
+
+    DDIM (Song et al. 2021, arXiv:2010.02502), Eq. 12 with σ = 0.
+    """
+    alpha_bar = float(schedule.alpha_bar(t_next))
+    return sqrt(alpha_bar) * prediction.x0 + sqrt(1 - alpha_bar) * prediction.eps
+
+
+def ddim(
+    denoiser: Denoiser, x: Tensor, timesteps: Sequence[int], *, condition: Tensor | None = None
+) -> Tensor:
+    """x0 (n, …) from x (n, …) at timesteps[0], visiting `timesteps` once each."""
+    for t, t_next in pairwise([*timesteps, -1]):
+        x = ddim_step(denoiser(x, t, condition), t_next, denoiser.schedule)
+    return x

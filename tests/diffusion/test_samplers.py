@@ -1,0 +1,36 @@
+"""The shared deterministic sampler is DDIM, and training targets invert predictions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from denoised.diffusion.denoiser import Denoiser, Parameterisation, predict
+from denoised.diffusion.samplers import ddim
+from denoised.diffusion.schedule import Schedule, timesteps
+from denoised.diffusion.training import training_target
+from runners.foundations.ddim import sample
+
+
+def test_it_is_the_ddim_of_the_paper() -> None:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 4, 4, generator=random, dtype=torch.float64)
+
+    def network(x: Tensor, t: Tensor, _: Tensor | None) -> Tensor:
+        return torch.tanh(x) * (1 + t.reshape(-1, 1, 1, 1) / 1000)
+
+    denoiser = Denoiser(network, Schedule.cosine(), "v_prediction")
+    grid = timesteps(1000, 7)
+    torch.testing.assert_close(ddim(denoiser, x, grid), sample(denoiser, x, grid, clip=False))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_the_training_target_is_what_predicts_rightly(kind: Parameterisation) -> None:
+    random, schedule, t = torch.Generator().manual_seed(0), Schedule.cosine(), torch.tensor([3, 500, 998])
+    x0, eps = torch.randn(2, 3, 1, 4, 4, generator=random, dtype=torch.float64)
+    x_t = schedule.add_noise(x0, eps, t)
+    a, s = schedule.signal_and_noise(t, x0)
+    found = predict(training_target(x0, eps, t, schedule, kind), x_t, a, s, kind)
+    torch.testing.assert_close(found.x0, x0)
+    torch.testing.assert_close(found.eps, eps)
