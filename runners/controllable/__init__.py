@@ -1,0 +1,1 @@
+"""Controllable generation: conditions that say where and in which shape, beside the text."""
