@@ -304,10 +304,22 @@ def world(
             help=both(ko="PNG 파일. 기본: outputs/worlds.", en="The PNG file. Default: outputs/worlds."),
         ),
     ] = None,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help=both(
+                ko="사이트에 싣는 그림과 설명을 site/assets/worlds에 쓴다.",
+                en="Write the site's pictures and captions into site/assets/worlds.",
+            ),
+        ),
+    ] = False,
 ) -> None:
-    from denoised.worlds.command import draw_world, list_worlds
+    from denoised.worlds.command import draw_world, list_worlds, publish_world
 
-    if name is None:
+    if publish:
+        publish_world(find_root(), name, seed=seed, size=size, folder=folder, out=out)
+    elif name is None:
         list_worlds()
     else:
         draw_world(find_root(), name, seed=seed, size=size, folder=folder, out=out)

@@ -1,4 +1,4 @@
-"""`denoised world`: which worlds there are, and a picture of each with what is on it."""
+"""`denoised world`: which worlds there are, a picture of each with what is on it, and those of the site."""
 
 from __future__ import annotations
 
@@ -83,6 +83,37 @@ def draw_world(
     for caption in drawn.captions:
         print(caption)
     note(say(ko=f"\n그림: {path}", en=f"\npicture: {path}"))
+
+
+def publish_world(
+    root: Path, name: str | None, *, seed: int, size: int | None, folder: Path | None, out: Path | None
+) -> None:
+    """Write the pictures of a world's page into the site's assets; say where they are.
+
+    Raises DenoisedError without a name, for an unknown world, for options that publishing leaves no choice in,
+    and as `draw_world` for files.
+    """
+    if name is None:
+        raise DenoisedError(
+            say(ko="--publish에는 세계의 이름이 필요하다", en="--publish needs the name of a world"),
+            help=f"denoised world {next(iter(WORLDS))} --publish",
+        )
+    known("WORLD", name, WORLDS)
+    if folder is not None and name != "fashion-mnist":
+        raise _no_use("--folder", name)
+    for option, value in (("--size", size), ("--out", out)):
+        if value is not None:
+            raise DenoisedError(
+                say(
+                    ko=f"--publish에는 {option}을 쓰지 않는다. 사이트의 그림은 크기와 자리가 정해져 있다",
+                    en=f"--publish takes no {option}: the site's pictures have one size and one place",
+                )
+            )
+    from denoised.worlds.publish import publish
+
+    for path in publish(root, name, seed, folder):
+        note(say(ko=f"그림: {path}", en=f"picture: {path}"))
+    note(say(ko="다음: denoised site build", en="next: denoised site build"))
 
 
 def _no_use(option: str, name: str) -> DenoisedError:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from denoised.language import Language
 from denoised.pictures import grid
-from denoised.worlds.clips import MOTIONS, render_clips, sample_clips
+from denoised.worlds.clips import MOTIONS, Clips, render_clips, sample_clips
 from denoised.worlds.emoji import render, sample_scenes
-from denoised.worlds.fashion_mnist import CLASSES, load_fashion_mnist
+from denoised.worlds.fashion_mnist import CLASSES, FashionMnist, load_fashion_mnist
 from denoised.worlds.toys import TOYS, Density, toy
 
 COLUMNS, ROWS = 6, 4  # of emoji scenes
@@ -39,22 +39,35 @@ def preview_emoji(seed: int, size: int, language: Language) -> Preview:
 
 def preview_clips(seed: int, size: int, language: Language) -> Preview:
     """A contact strip: one clip of each motion, a row each, its frames from left to right."""
+    clips = choose_clips(seed)
+    return Preview(grid(render_clips(clips, size).flatten(0, 1), clips.frames), clips.captions(language))
+
+
+def choose_clips(seed: int) -> Clips:
+    """One clip of each motion: the first that the seed draws."""
     clips = sample_clips(CLIPS_TO_CHOOSE_FROM, seed, "test")
     motions = clips.motion.tolist()
-    clips = clips[[motions.index(motion) for motion in range(len(MOTIONS)) if motion in motions]]
-    return Preview(grid(render_clips(clips, size).flatten(0, 1), clips.frames), clips.captions(language))
+    return clips[[motions.index(motion) for motion in range(len(MOTIONS)) if motion in motions]]
 
 
 def preview_fashion_mnist(folder: Path | None, seed: int, language: Language) -> Preview:
     """A row of test pictures, at twice their size, for each class. DenoisedError as `load_fashion_mnist`."""
+    clothes, chosen = choose_clothes(folder, seed)
+    doubled = clothes.pictures[chosen.flatten()].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    captions = [CLASSES[number].to(language) for number in clothes.labels[chosen[:, 0]].tolist()]
+    return Preview(grid(-doubled.expand(-1, 3, -1, -1), chosen.shape[1]), captions)
+
+
+def choose_clothes(folder: Path | None, seed: int) -> tuple[FashionMnist, Tensor]:
+    """The test split, and the numbers of equally many of its pictures for each class: (classes, many) int64.
+
+    Classes that have none are left out. DenoisedError as `load_fashion_mnist`.
+    """
     clothes = load_fashion_mnist(folder, "test")
     shuffled = torch.randperm(len(clothes), generator=torch.Generator().manual_seed(seed))
     rows = [shuffled[clothes.labels[shuffled] == number] for number in range(len(CLASSES))]
-    columns = min(CLOTHES, *(len(row) for row in rows if len(row)))
-    chosen = torch.cat([row[:columns] for row in rows])
-    doubled = clothes.pictures[chosen].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    captions = [name.to(language) for name, row in zip(CLASSES, rows, strict=True) if len(row)]
-    return Preview(grid(-doubled.expand(-1, 3, -1, -1), columns), captions)
+    rows = [row for row in rows if len(row)]
+    return clothes, torch.stack([row[: min(CLOTHES, *map(len, rows))] for row in rows])
 
 
 # --- toy densities ---------------------------------------------------------------------------------------
@@ -88,8 +101,7 @@ def _pair(name: str, seed: int, size: int) -> Image.Image:
     """One density: its name, its points and its score."""
     density = toy(name)
     points = density.sample(POINTS, seed)
-    s = NOISE * float(points.std(dim=0).mean())
-    extent = 1.2 * float(points.abs().max())
+    extent, s = framing(density, seed)
     clean, noised = _heat(density, extent, 0.0, size, _COLD), _heat(density, extent, s, size, _WARM)
     _dots(clean, points, extent)
     _arrows(noised, density, extent, s)
@@ -102,6 +114,12 @@ def _pair(name: str, seed: int, size: int) -> Image.Image:
         pair.paste(panel.resize((size, size), Image.Resampling.BOX), (left, _TITLE))
         draw.rectangle((left, _TITLE, left + size - 1, _TITLE + size - 1), outline=_FRAME)
     return pair
+
+
+def framing(density: Density, seed: int) -> tuple[float, float]:
+    """How far a density's panels reach from 0 each way, and the noise level of the second of them."""
+    points = density.sample(POINTS, seed)
+    return 1.2 * float(points.abs().max()), NOISE * float(points.std(dim=0).mean())
 
 
 def _heat(density: Density, extent: float, s: float, size: int, colour: tuple[int, int, int]) -> Image.Image:
