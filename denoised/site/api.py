@@ -1,4 +1,4 @@
-"""The site's data for machines: one JSON file for all papers, one for each, and a bibliography."""
+"""The site's data for machines: all papers, each paper, each checkpoint as JSON, and a bibliography."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ def api_files(library: Library) -> dict[str, bytes]:
         for scale in SCALES:
             if (path := item.results[scale].path) is not None:
                 files[f"api/records/{item.paper.id}/{scale}.json"] = path.read_bytes()
+    for checkpoint in library.checkpoints:
+        files[f"api/zoo/{checkpoint.name}.json"] = _json(
+            {
+                "api": VERSION,
+                "name": checkpoint.name,
+                **checkpoint.manifest.model_dump(mode="json"),
+                "history": checkpoint.history.model_dump(mode="json") if checkpoint.history else None,
+                "pages": {language: f"{language}/zoo/{checkpoint.name}/" for language in LANGUAGES},
+            }
+        )
     return files
 
 

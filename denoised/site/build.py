@@ -48,12 +48,12 @@ def generate(root: Path, out: Path, *, records: Path | None = None) -> Pages:
     problems = Problems()
     files: dict[str, bytes] = {}
     count = 0
+    assets = _assets(library)
     for language in LANGUAGES:
         pages = Writer(library, words, language, problems).pages()
         count = len(pages)
         files |= {f"{language}/{path}": text.encode() for path, text in pages.items()}
-        for path in sorted((root / "site" / "assets").iterdir()):
-            files[f"{language}/assets/{path.name}"] = path.read_bytes()
+        files |= {f"{language}/{path}": data for path, data in assets.items()}
         for item in library.items:
             for result in item.results.values():
                 for path in result.pictures:
@@ -111,6 +111,22 @@ def _start_mkdocs(
     return subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=root
     )
+
+
+def _assets(library: Library) -> dict[str, bytes]:
+    """What both languages' pages load, by its path: styles, scripts, and pictures that no record holds."""
+    folder = library.root / "site" / "assets"
+    files = {
+        f"assets/{path.relative_to(folder).as_posix()}": path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".json"  # which describe pictures to us
+    }
+    for part, sheet in library.vocabulary.sheets.items():
+        files[f"assets/worlds/emoji-{part.replace('_', '-')}.png"] = sheet.path
+    for checkpoint in library.checkpoints:
+        for path in checkpoint.pictures:
+            files[f"zoo/{checkpoint.name}/{path.name}"] = path
+    return {name: path.read_bytes() for name, path in files.items()}
 
 
 def _doors(root: Path, words: Words) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Everything a page may show, gathered once: catalog, notes, runners, glossary and records."""
+"""Everything a page may show, gathered once: catalog, notes, runners, glossary, records, worlds and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from denoised.lab.schema import Record
 from denoised.language import LANGUAGES, Language, Phrase
 from denoised.site.source import Method, read_method
 from denoised.site.words import read_yaml
+from denoised.site.worlds import Vocabulary, World, gather_worlds, read_vocabulary
+from denoised.site.zoo import Checkpoint, gather_zoo
 
 Status = Literal["holds", "fails", "inconclusive", "unverified", "not-run", "no-runner", "no-claim"]
 STATUSES: tuple[Status, ...] = (
@@ -116,6 +118,9 @@ class Library:
     catalog: Catalog
     items: tuple[Item, ...]
     glossary: tuple[Term, ...]
+    worlds: tuple[World, ...]
+    vocabulary: Vocabulary  # of the emoji world
+    checkpoints: tuple[Checkpoint, ...]
 
     def item(self, id: str) -> Item | None:
         """The item of a paper's id; None if the catalog has none."""
@@ -126,7 +131,7 @@ def gather(root: Path, records: Path | None = None) -> Library:
     """Read the project at `root`; `records` holds fresh results as <id>/<scale>.json, which go first.
 
     A bad record is not an error: the page says what is wrong with it. Raises DenoisedError where the catalog, a
-    runner or the glossary cannot be read.
+    runner, the glossary, a world's description or a checkpoint's manifest cannot be read.
     """
     catalog = load(root / "catalog.yaml")
     items = []
@@ -141,7 +146,15 @@ def gather(root: Path, records: Path | None = None) -> Library:
             scale: _result(paper, scale, folder / "results", records) for scale in SCALES
         }
         items.append(Item(paper, read_method(root, paper.runner_file), notes, results, entry_sha256(paper)))
-    return Library(root, catalog, tuple(items), _read_glossary(root / "site" / "glossary.yaml"))
+    return Library(
+        root,
+        catalog,
+        tuple(items),
+        _read_glossary(root / "site" / "glossary.yaml"),
+        gather_worlds(root),
+        read_vocabulary(root),
+        gather_zoo(root),
+    )
 
 
 def _result(paper: Paper, scale: str, published: Path, records: Path | None) -> Result:

@@ -47,3 +47,25 @@ def between(interval: tuple[float, float]) -> str:
     """`[−14.5, −11.5]`."""
     places = decimals((interval[1] - interval[0]) / 2)
     return f"[{fixed(interval[0], places)}, {fixed(interval[1], places)}]"
+
+
+def percent(share: float, *, apart_from: float | None = None) -> str:
+    """A share as `96.1 %`, with a digit more, up to three, where rounding would make it all or nothing.
+
+    `apart_from`: another share it must not look like unless it is the same: 0.9797 beside a floor of 0.98 is
+    `97.97 %`.
+    """
+    for places in (1, 2, 3):
+        text = f"{100 * share:.{places}f}"
+        alike = [other for other in (0.0, 1.0, apart_from) if other is not None and other != share]
+        if all(float(text) != round(100 * other, places) for other in alike):
+            break
+    return f"{text.rstrip('0').rstrip('.')} %"
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share that was counted in `n` independent cases (Wilson, 1927)."""
+    z = 1.959964
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

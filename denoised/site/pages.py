@@ -27,6 +27,17 @@ from denoised.site.source import argument_to_change
 from denoised.site.text import Problems, inline, note, plain, typeset
 from denoised.site.views import claim_views, comparisons, plots, record_view
 from denoised.site.words import Words, day
+from denoised.site.worlds import World, drawn_view, thumbs_view, vocabulary_view
+from denoised.site.zoo import Checkpoint
+from denoised.site.zoo_views import (
+    facts_view,
+    files_view,
+    plots_view,
+    prompts_view,
+    quality_view,
+    samples_width,
+    summary_view,
+)
 
 # The outline of each verdict's sign, in a box of 16: it says by shape what its colour says too.
 ICONS = {
@@ -119,7 +130,13 @@ class Writer:
             "compare/index.md": self._compare(),
             "glossary/index.md": self._glossary(),
             "method/index.md": self._method(),
+            "worlds/index.md": self._worlds(),
+            "zoo/index.md": self._zoo(),
         }
+        for world in self.library.worlds:
+            pages[f"worlds/{world.name}/index.md"] = self._world(world)
+        for checkpoint in self.library.checkpoints:
+            pages[f"zoo/{checkpoint.name}/index.md"] = self._checkpoint(checkpoint)
         for shelf in self.shelves:
             name = getattr(shelf.category.name, self.language)
             pages[f"categories/{shelf.category.id}/index.md"] = self._render(
@@ -211,9 +228,59 @@ class Writer:
         return self._page("glossary.md", "glossary.title", glossary=terms, up="../")
 
     def _method(self) -> str:
-        path = self.library.root / "site" / "pages" / f"method.{self.language}.md"
-        body = typeset(path.read_text(encoding="utf-8"))
-        return self._page("method.md", "method.title", toc=True, body=body, up="../")
+        return self._page("method.md", "method.title", toc=True, body=self._prose("pages/method"), up="../")
+
+    def _worlds(self) -> str:
+        worlds = [
+            {"name": world.name, "thumbs": thumbs_view(world.drawn) if world.drawn else None}
+            for world in self.library.worlds
+        ]
+        return self._page("worlds.md", "worlds.title", description="worlds.lead", worlds=worlds, up="../")
+
+    def _world(self, world: World) -> str:
+        drawn, truth = (
+            drawn_view(each, self.language) if each else None for each in (world.drawn, world.truth)
+        )
+        return self._page(
+            "world.md",
+            f"world.{world.name}.title",
+            description=f"world.{world.name}.sentence",
+            toc=True,
+            name=world.name,
+            drawn=drawn,
+            truth=truth,
+            body=self._prose(f"worlds/{world.name}"),
+            vocabulary=vocabulary_view(self.library.vocabulary) if world.name == "emoji" else None,
+            up="../../",
+        )
+
+    def _zoo(self) -> str:
+        checkpoints = [summary_view(each, self.words, self.language) for each in self.library.checkpoints]
+        return self._page("zoo.md", "zoo.title", description="zoo.lead", checkpoints=checkpoints, up="../")
+
+    def _checkpoint(self, checkpoint: Checkpoint) -> str:
+        about = checkpoint.manifest.about
+        return self._render(
+            "checkpoint.md",
+            _front(
+                checkpoint.name,
+                description=plain(getattr(about, self.language)) if about else "",
+                toc=True,
+            ),
+            checkpoint=checkpoint,
+            quality=quality_view(checkpoint, self.words, self.language),
+            prompts=prompts_view(checkpoint, self.words, self.language),
+            plots=plots_view(checkpoint, self.words, self.language),
+            facts=facts_view(checkpoint),
+            files=files_view(checkpoint),
+            samples_width=samples_width(checkpoint) if checkpoint.samples else 0,
+            up="../../",
+        )
+
+    def _prose(self, name: str) -> Markup:
+        """A text of our own in the page's language, from site/<name>.<language>.md."""
+        path = self.library.root / "site" / f"{name}.{self.language}.md"
+        return typeset(path.read_text(encoding="utf-8"))
 
     def _paper(self, item: Item) -> str:
         paper = item.paper

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from markupsafe import Markup
@@ -19,7 +19,9 @@ from denoised.site.numbers import measured, short
 WIDTH, HEIGHT = 360, 280  # units of the view box; type of 13 units is 11 pixels on the narrowest phone
 _LEFT, _RIGHT, _BOTTOM = 48, 12, 44
 _ALPHA_BARS = (0.0, 0.55, 0.88, 0.98, 1.0)  # of the emblem's panels
-_LONGEST_NAME = 140.0
+_LONGEST_NAME = 140.0  # beside a plot
+LONGEST_LABEL = WIDTH - 40.0  # in a legend
+_FEW = 40  # points of a curve that each get a marker
 _MARKERS = ("circle", "square", "triangle", "diamond")
 
 
@@ -115,9 +117,52 @@ def lines(series: Sequence[Series], *, id: str, title: str, x_label: str, y_labe
     return _svg(id, title, f"{y_label}. {said}", y_label, parts)
 
 
+def curves(
+    series: Sequence[Series],
+    *,
+    id: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    ceiling: float | None = None,
+) -> Markup:
+    """Values along training, on a linear axis that begins at 0; few points have markers and tooltips.
+
+    `ceiling`: what no value can pass. Without one the vertical axis is logarithmic under the conditions of `lines`.
+    """
+    xs = [point.x for each in series for point in each.points]
+    ys = [point.y for each in series for point in each.points]
+    # A single line needs no legend: the axis says what it is. A long one must not squeeze the plot.
+    names = [shortened(each.name) for each in series]
+    legend, top = _legend(names) if len(series) > 1 else ("", 40.0)
+    height = max(float(HEIGHT), top + 210)
+    x_axis = _axis([0.0, *xs], _LEFT, WIDTH - _RIGHT - 12, log=False, pad=0)
+    log_y = ceiling is None and min(ys) > 0 and max(ys) / min(ys) > 8
+    y_axis = _axis(ys, height - _BOTTOM, top, log=log_y, pad=0.06)
+    if ceiling is not None:
+        y_axis = replace(y_axis, high=min(y_axis.high, ceiling))
+    parts = [_frame(y_axis, top), legend, *_x_ticks(x_axis, x_axis.ticks(), x_label, False, height)]
+    said = []
+    for number, each in enumerate(series, 1):
+        path = " ".join(f"{x_axis(p.x):.1f},{y_axis(p.y):.1f}" for p in each.points)
+        inside = [f'<polyline class="dn-line" points="{path}"/>']
+        few = len(each.points) <= _FEW
+        if few:
+            inside += [
+                _group(f"{each.name}, {_said(p)}", _marker(number, x_axis(p.x), y_axis(p.y)))
+                for p in each.points
+            ]
+        parts.append(f'<g class="dn-s{_colour(number)}">{"".join(inside)}</g>')
+        told = each.points if few else (each.points[0], each.points[-1])
+        said.append(f"{each.name}: {', '.join(f'{short(p.x)} → {_value(p)}' for p in told)}")
+    return _svg(id, title, f"{y_label}. {'; '.join(said)}", y_label, parts, height)
+
+
 def dots(series: Sequence[Series], *, id: str, title: str, y_label: str) -> Markup:
     """Value for each name where nothing varies along an axis: a marker, its error bar and its seeds."""
-    rows = [(number, _cut(each.name), each.points[0]) for number, each in enumerate(series, 1)]
+    rows = [
+        (number, shortened(each.name, _LONGEST_NAME), each.points[0]) for number, each in enumerate(series, 1)
+    ]
     values = [value for _, _, p in rows for value in (p.low, p.high, *p.seeds)]
     left = 24 + max(_text_width(name) for _, name, _ in rows)
     axis = _axis(
@@ -145,10 +190,12 @@ def dots(series: Sequence[Series], *, id: str, title: str, y_label: str) -> Mark
     return _svg(id, title, f"{y_label}. {said}", y_label, parts)
 
 
-def _svg(id: str, title: str, description: str, y_label: str, parts: Sequence[str]) -> Markup:
+def _svg(
+    id: str, title: str, description: str, y_label: str, parts: Sequence[str], height: float = HEIGHT
+) -> Markup:
     label = f'<text class="dn-axis" x="4" y="16">{escape(y_label)}</text>'
     return Markup(  # every text was escaped
-        f'<svg class="dn-plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-search-exclude="1" '
+        f'<svg class="dn-plot" viewBox="0 0 {WIDTH} {height:g}" role="img" data-search-exclude="1" '
         f'aria-labelledby="{id}-title {id}-desc"><title id="{id}-title">{escape(title)}</title>'
         f'<desc id="{id}-desc">{escape(description)}</desc>{label}{"".join(parts)}</svg>'
     )
@@ -165,24 +212,24 @@ def _frame(axis: _Axis, top: float) -> str:
     return "".join(parts)
 
 
-def _x_ticks(axis: _Axis, xs: Sequence[float], label: str, log: bool) -> list[str]:
-    """The measured places themselves, where there is room for their labels."""
-    bottom = HEIGHT - _BOTTOM
-    parts = [f'<path class="dn-rule" d="M{_LEFT} {bottom}H{WIDTH - _RIGHT}"/>']
+def _x_ticks(axis: _Axis, xs: Sequence[float], label: str, log: bool, height: float = HEIGHT) -> list[str]:
+    """The places `xs` on the axis, with a label where there is room for it."""
+    bottom = height - _BOTTOM
+    parts = [f'<path class="dn-rule" d="M{_LEFT} {bottom:g}H{WIDTH - _RIGHT}"/>']
     free = -math.inf
     for value in xs:
         x = axis(value)
-        parts.append(f'<path class="dn-rule" d="M{x:.1f} {bottom}v4"/>')
+        parts.append(f'<path class="dn-rule" d="M{x:.1f} {bottom:g}v4"/>')
         width = _text_width(short(value))
         if x - width / 2 > free:
             parts.append(
-                f'<text class="dn-tick" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{short(value)}</text>'
+                f'<text class="dn-tick" x="{x:.1f}" y="{bottom + 18:g}" text-anchor="middle">{short(value)}</text>'
             )
             free = x + width / 2 + 6
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     said = f"{label} (log)" if log else label
     parts.append(
-        f'<text class="dn-axis" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(said)}</text>'
+        f'<text class="dn-axis" x="{middle}" y="{height - 6:g}" text-anchor="middle">{escape(said)}</text>'
     )
     return parts
 
@@ -254,11 +301,11 @@ def _said(point: Point) -> str:
     return f"{short(point.x)}: {_value(point)}. {point.note}".rstrip()
 
 
-def _cut(name: str) -> str:
-    """The name, shortened to what fits beside the plot."""
-    while _text_width(name) > _LONGEST_NAME:
+def shortened(name: str, room: float = LONGEST_LABEL, kept: str = "") -> str:
+    """The name and what is `kept` after it; the name is cut until both fit into so many units."""
+    while _text_width(name + kept) > room:
         name = name.rstrip("…")[:-1] + "…"
-    return name
+    return name + kept
 
 
 def _colour(number: int) -> int:

@@ -22,7 +22,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Method:
-    """What a runner says and does: docstring, `Config`, and every function but the experiment itself."""
+    """What a runner says and does: docstring, `Config`, and every function but the experiment, `reproduce…`."""
 
     path: str  # relative to the project
     sha256: str
@@ -47,7 +47,7 @@ def read_method(root: Path, runner: str) -> Method | None:
     lines = text.splitlines()
     pieces = []
     for node in tree.body:
-        wanted = isinstance(node, ast.FunctionDef) and node.name != "reproduce"
+        wanted = isinstance(node, ast.FunctionDef) and not node.name.startswith("reproduce")
         if wanted or (isinstance(node, ast.ClassDef) and node.name == "Config"):
             assert isinstance(node, ast.FunctionDef | ast.ClassDef)
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])

@@ -122,7 +122,9 @@ def typeset(markdown: str) -> Markup:
     def replace(match: re.Match[str]) -> str:
         if match["code"] or match["dollar"]:
             return match[0]
-        return to_mathml(match["display"] or match["inline"], display=match["display"] is not None)
+        if match["inline"]:
+            return to_mathml(match["inline"])
+        return f'<div class="dn-math" tabindex="0">{to_mathml(match["display"], display=True)}</div>'
 
     return Markup(_MATH.sub(replace, markdown))  # our own page
 

@@ -17,6 +17,8 @@ from denoised.site.numbers import between, decimals, measured, short
 from denoised.site.text import plain
 from denoised.site.words import Words
 
+RELATIONS = {"<": "less", ">": "more", "<=": "no-more", ">=": "no-less"}  # the keys of their words
+
 
 @dataclass(frozen=True)
 class ClaimView:
@@ -74,7 +76,7 @@ def claim_views(record: Record, words: Words, language: Language) -> tuple[Claim
                 arm=plain(claim.arm),
                 than=plain(claim.than),
                 relation=claim.relation,
-                word="less" if claim.relation == "<" else "more",
+                word=RELATIONS[claim.relation],
                 verdict=claim.verdict,
                 arm_value=measured(arm.value, arm.interval, places),
                 than_value=measured(than.value, than.interval, places),
@@ -248,7 +250,10 @@ def plots(item: Item, scale: str, words: Words, language: Language) -> list[dict
         first = chosen[0][1]
         better = "higher" if first.higher_is_better else "lower"
         y_label = words(language, f"plot.better.{better}", metric=plain(name)).unescape()
-        varies = len({nfe(arm) for arm, _ in chosen}) > 1
+        costs: dict[str, set[float]] = {}
+        for arm, _ in chosen:
+            costs.setdefault(arm.name, set()).add(nfe(arm))
+        varies = any(len(each) > 1 for each in costs.values())
         key = "plot.nfe" if varies else "plot.arms"
         title = words(language, key, metric=plain(name))
         sample = _sample(first, words, language)

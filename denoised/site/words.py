@@ -69,6 +69,8 @@ def load_words(path: Path) -> Words:
     table: dict[str, dict[Language, dict[str, str]]] = {}
     wrong = []
     for key, texts in read_yaml(path).items():
+        if unknown := [str(name) for name in texts if name not in LANGUAGES]:
+            wrong.append(f"`{key}` has a text in no language: {', '.join(unknown)}")  # an unquoted comma
         forms: dict[Language, dict[str, str]] = {}
         for language in LANGUAGES:
             text = texts.get(language)

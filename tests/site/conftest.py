@@ -11,6 +11,7 @@ import pytest
 from denoised.lab.record import write_record
 from denoised.site import build
 from tests.site.chromium import Browser
+from tests.site.exhibits import furnish
 from tests.site.samples import Built, arm, claim, copy_project, ddim_arms, png, record_of, serving
 
 
@@ -21,7 +22,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The whole site, with a published record that holds and a local one that is inconclusive."""
+    """The whole site, with a published record that holds, a local one that is inconclusive, and a checkpoint."""
     root = copy_project(tmp_path_factory.mktemp("site") / "project")
     arms = ddim_arms()
     pictures = {"sample.png": png(256, 64, 128)}
@@ -30,6 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     arms = [arm("l_simple", {}, [55.0, 61.0, 58.0], 50), arm("l_vlb", {}, [60.0, 59.0, 63.0], 50)]
     local = record_of(root, "ddpm", arms, [claim(arms, 0, 1, {})])
     write_record(root / "outputs" / "ddpm", "mini", local, pictures)
+    furnish(root)
     return Built(root, build(root, records=root / "outputs"))
 
 

@@ -130,11 +130,13 @@ def record_of(
 
 
 def copy_project(to: Path) -> Path:
-    """The project's own site, catalog, notes and runners, without its published results and built pages."""
+    """The project's own site, catalog, notes, runners and emoji, without published results and checkpoints."""
     to.mkdir(parents=True)
     shutil.copytree(ROOT / "site", to / "site")
     shutil.copytree(ROOT / "papers", to / "papers", ignore=shutil.ignore_patterns("results"))
     shutil.copytree(ROOT / "runners", to / "runners", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "data" / "emoji", to / "data" / "emoji")
+    (to / "zoo").mkdir()
     for name in ("catalog.yaml", "mkdocs.yml"):
         shutil.copy(ROOT / name, to / name)
     return to

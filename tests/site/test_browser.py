@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import yaml
 
 from denoised.lab.record import write_record
 from denoised.site import build
+from tests.site import exhibits
 from tests.site.chromium import Browser
 from tests.site.samples import Built, copy_project, ddim_arms, png, record_of, serving
 from tests.site.test_text import HOSTILE
@@ -19,7 +21,8 @@ pytestmark = pytest.mark.browser
 
 KINDS = [
     "", "papers/", "papers/ddim/", "papers/ddpm/", "papers/cfg/", "categories/", "categories/foundations/",
-    "years/", "tags/", "verdicts/", "compare/", "glossary/", "method/",
+    "years/", "tags/", "verdicts/", "compare/", "glossary/", "method/", "worlds/", "worlds/emoji/",
+    "worlds/clips/", "worlds/toys/", "worlds/fashion-mnist/", "zoo/", "zoo/example/",
 ]  # fmt: skip
 
 
@@ -85,6 +88,9 @@ def test_a_missing_page_leads_home(browser: Browser, address: str) -> None:
         ("ko", "변분포", "papers/ddim/"),  # inside 주변분포
         ("en", "노이즈", "papers/ddim/"),
         ("en", "marginals", "papers/ddim/"),
+        ("ko", "이모지", "worlds/emoji/"),
+        ("en", "펭귄", "worlds/emoji/"),  # the vocabulary speaks both
+        ("en", "checkerboard", "worlds/toys/"),
     ],
 )
 def test_search_finds_inside_words_and_in_either_language(
@@ -111,7 +117,7 @@ def test_the_list_narrows_by_words_and_choices(browser: Browser, address: str, b
     assert browser.run("document.querySelector('.dn-filter output').textContent") == "No paper fits"
 
 
-@pytest.mark.parametrize("kind", ["papers/ddim/", "papers/ddpm/", "compare/"])
+@pytest.mark.parametrize("kind", ["papers/ddim/", "papers/ddpm/", "compare/", "zoo/example/"])
 def test_plots_are_legible_on_the_narrowest_phone(browser: Browser, address: str, kind: str) -> None:
     browser.open(f"{address}/ko/{kind}", width=360)
     script = """Math.min(...[...document.querySelectorAll('.dn-plot')].map((svg) =>
@@ -142,11 +148,37 @@ def test_text_stands_out_from_what_is_behind_it(browser: Browser, address: str, 
       }
       return [...new Set(poor)].join('\\n');
     })()"""
-    for kind in ("", "papers/ddim/", "papers/ddpm/", "verdicts/", "categories/", "method/"):
+    for kind in (
+        *("", "papers/ddim/", "papers/ddpm/", "verdicts/", "categories/", "method/", "worlds/"),
+        *("worlds/emoji/", "worlds/fashion-mnist/", "zoo/", "zoo/example/"),
+    ):
         browser.open(f"{address}/en/{kind}", dark=dark)
         scheme = browser.run("document.body.dataset.mdColorScheme")
         assert scheme == ("slate" if dark else "default")
         assert browser.run(script) == "", kind
+
+
+def test_clips_play_until_they_are_paused_or_motion_is_not_wanted(browser: Browser, address: str) -> None:
+    browser.open(f"{address}/en/worlds/clips/")
+    style = "getComputedStyle(document.querySelector('.dn-clip')).{}"
+    assert browser.run(style.format("animationName")) == "dn-clip"
+    assert browser.run(style.format("animationPlayState")) == "running"
+    browser.run("document.querySelector('.dn-pause__box').click()")
+    assert browser.run(style.format("animationPlayState")) == "paused"
+    still = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.call("Emulation.setEmulatedMedia", {"features": still})
+    assert browser.run(style.format("animationName")) == "none"
+
+
+def test_a_tile_shows_its_own_pixels(browser: Browser, address: str) -> None:
+    """The point in the middle of each window is the middle of its tile in the picture behind it."""
+    browser.open(f"{address}/en/worlds/emoji/")
+    script = """[...document.querySelectorAll('.dn-grid-of-tiles .dn-cut')].slice(0, 6).map((window) => {
+        const [frame, picture] = [window, window.firstElementChild].map((e) => e.getBoundingClientRect());
+        const scale = picture.width / 134;
+        return [frame.left + frame.width / 2 - picture.left, frame.top + frame.height / 2 - picture.top]
+          .map((distance) => Math.round(distance / scale)); })"""
+    assert browser.run(script) == [[16, 16], [50, 16], [84, 16], [118, 16], [16, 50], [50, 50]]
 
 
 def test_hostile_entries_are_inert_in_a_real_browser(browser: Browser, tmp_path: Path) -> None:
@@ -179,10 +211,24 @@ def test_hostile_entries_are_inert_in_a_real_browser(browser: Browser, tmp_path:
     record["environment"]["cpu"] = record["inputs"][0]["path"] = record["config"]["evil"] = evil
     record["pictures"][0]["caption"] = {"ko": evil, "en": evil}
     write_record(root / "outputs" / "ddim", "mini", record, {"sample.png": png(8, 8, 1)})
+    both = {"ko": evil, "en": evil}
+    facts = exhibits.manifest(
+        about=both, protocol=both, samples=both, recipe=evil, hardware=evil, config={evil: evil}
+    )
+    facts["quality"][0] |= both
+    folder = exhibits.write_checkpoint(root, facts=facts)
+    (folder / "README.md").write_text(f"```python\n{evil}\n````\n{evil}\n```\n")
+    odd = exhibits.prompts(command=evil)
+    odd["tiles"][0]["prompt"] = evil
+    (folder / "prompts.json").write_text(json.dumps(odd))
+    scenes = exhibits.pictures(command=f"denoised {evil}")
+    scenes["tiles"][0] |= {**both, "facts": [{"name": evil, "value": evil}]}
+    exhibits.write_world(root, "emoji", scenes)
     pages = build(root, records=root / "outputs")
     assert pages.problems
     with serving(root) as address:
-        for kind in ["", "papers/", "years/", "compare/", *(f"papers/{p['id']}/" for p in catalog["papers"])]:
+        kinds = ["", "papers/", "years/", "compare/", "worlds/", "worlds/emoji/", "zoo/", "zoo/example/"]
+        for kind in [*kinds, *(f"papers/{p['id']}/" for p in catalog["papers"])]:
             browser.open(f"{address}/en/{kind}")
             assert browser.errors == [], kind
             assert foreign(browser, address) == [], kind

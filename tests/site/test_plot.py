@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from denoised.site.numbers import between, fixed, measured, short
-from denoised.site.plot import Point, Series, dots, lines, strip
+from denoised.site.plot import Point, Series, curves, dots, lines, strip
 
 
 def points(values: dict[float, float], half: float) -> tuple[Point, ...]:
@@ -85,6 +85,45 @@ def test_arms_alone_are_rows_with_their_seeds() -> None:
     assert len([e for e in svg.iter("circle") if e.get("class") == "dn-seed"]) == 3
     names = [e.text or "" for e in svg.iter("text") if e.get("class") == "dn-name"]
     assert names[0] == "l_simple" and names[1].endswith("…")
+
+
+def along(*series: Series, ceiling: float | None = None) -> ElementTree.Element:
+    svg = curves(series, id="p", title="T", x_label="steps", y_label="loss", ceiling=ceiling)
+    return ElementTree.fromstring(svg)
+
+
+def test_training_is_drawn_on_a_linear_axis_from_zero() -> None:
+    svg = along(Series("a", tuple(Point(x, y) for x, y in ((100, 5.0), (200, 4.0), (400, 3.0)))))
+    marks = [(float(e.get("cx") or 0), float(e.get("cy") or 0)) for e in svg.iter("circle")]
+    assert math.isclose(marks[2][0] - marks[1][0], 2 * (marks[1][0] - marks[0][0]), abs_tol=0.2)
+    zero = next(float(e.get("x") or 0) for e in svg.iter("text") if e.text == "0")
+    assert math.isclose(marks[0][0] - zero, marks[1][0] - marks[0][0], abs_tol=0.2)
+    assert math.isclose(marks[1][1] - marks[0][1], marks[2][1] - marks[1][1], abs_tol=0.2)
+
+
+def test_a_long_curve_is_a_line_without_markers() -> None:
+    svg = along(Series("a", tuple(Point(float(k), 1.0 / k) for k in range(1, 101))))
+    assert not list(svg.iter("circle"))
+    (line,) = (e for e in svg.iter("polyline"))
+    assert len((line.get("points") or "").split()) == 100
+    assert next(e.text for e in svg.iter("desc")) == "loss. a: 1 → 1, 100 → 0.01"
+
+
+def test_no_share_is_drawn_above_all() -> None:
+    svg = along(Series("a", (Point(1.0, 60.0), Point(2.0, 100.0))), ceiling=100.0)
+    top = min(float(e.get("cy") or 0) for e in svg.iter("circle"))
+    ticks = {e.text: float(e.get("y") or 0) - 4 for e in svg.iter("text") if e.get("text-anchor") == "end"}
+    assert math.isclose(ticks["100"], top, abs_tol=0.2)
+    assert all(float(text or 0) <= 100 for text in ticks)
+
+
+def test_a_long_legend_makes_a_taller_plot_and_stays_inside() -> None:
+    names = [f"{k} a metric with a name that is much too long for a plot of this width" for k in range(7)]
+    svg = along(*(Series(name, (Point(1.0, 1.0), Point(2.0, 2.0))) for name in names))
+    _, _, width, height = map(float, (svg.get("viewBox") or "").split())
+    shown = [e for e in svg.iter("text") if e.get("class") == "dn-name"]
+    assert height > 280 and len(shown) == 7
+    assert all((e.text or "").endswith("…") and 7.3 * len(e.text or "") < width for e in shown)
 
 
 def test_names_are_escaped() -> None:
