@@ -123,14 +123,18 @@ def build_unet(config: dict[str, Any]) -> UNet2DModel:
 
 def check_folder(folder: Path) -> None:
     """Raise DenoisedError (USAGE) where there is no such checkpoint folder."""
-    if not folder.is_dir():
-        raise DenoisedError(
-            say(ko=f"체크포인트 폴더 {folder}가 없다", en=f"there is no checkpoint folder {folder}"),
-            help=say(
-                ko="허브 배치를 따른 폴더를 model=폴더로 준다",
-                en="give a folder in the hub's layout with model=FOLDER",
-            ),
-        )
+    if folder.is_dir():
+        return
+    trained = folder.name if folder.parent.name == "zoo" else None  # by one of our own recipes
+    raise DenoisedError(
+        say(ko=f"체크포인트 폴더 {folder}가 없다", en=f"there is no checkpoint folder {folder}"),
+        help=say(
+            ko="허브 배치를 따른 폴더를 model=폴더로 준다"
+            + (f". 또는 직접 학습한다: denoised train {trained} --publish" if trained else ""),
+            en="give a folder in the hub's layout with model=FOLDER"
+            + (f", or train it: denoised train {trained} --publish" if trained else ""),
+        ),
+    )
 
 
 def fill(network: nn.Module, file: Path, rename: Callable[[str], str | None] = lambda name: name) -> None:

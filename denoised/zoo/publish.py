@@ -22,6 +22,8 @@ from denoised.site.numbers import percent, wilson
 from denoised.zoo.manifest import write_manifest
 from denoised.zoo.train import Training
 
+# transformers computes in what the config names, whatever the file holds: halves are for shipping only.
+COMPUTED_IN = {"dtype": "float32"}
 Unit = Literal["share", "dB", "distance", "number"]
 
 

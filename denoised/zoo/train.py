@@ -159,7 +159,8 @@ def train(
         _resume(training, path)
     else:
         _save(training, path)  # refuse an unwritable folder before, not after, the first minutes of work
-    here = f"{torch.get_num_threads()} CPU threads, {cpu_name()}"
+    threads = torch.get_num_threads()
+    here = f"{threads} CPU {'thread' if threads == 1 else 'threads'}, {cpu_name()}"
     if here not in training.hardware and training.step < (until or config.steps):
         training.hardware.append(here)
     last_save = started = time.monotonic()

@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DModel
+from transformers import ResNetForImageClassification
 
 from denoised.errors import DenoisedError, Exit
 from denoised.metrics.distances import frechet_distance
 from denoised.metrics.features import EfficientNetLite0
+from denoised.metrics.judge import Judge, prepared, read
 from denoised.worlds.cifar10 import load_cifar10
-from denoised.worlds.emoji import render, sample_scenes
+from denoised.worlds.emoji import render, sample_scenes, truth
 from denoised.zoo.load import WEIGHTS, load_checkpoint
 from denoised.zoo.manifest import verify, write_manifest
 from denoised.zoo.recipes import emoji_pixel
 from denoised.zoo.recipes.emoji_pixel import Config
+from denoised.zoo.recipes.emoji_vae import psnr, reconstruct
 from denoised.zoo.rehearsal import write_cifar10, write_ddpm_cifar10
 from denoised.zoo.train import train
 from runners.foundations.ddim import sample
@@ -218,3 +221,24 @@ def test_cifar10_is_read_from_its_binary_layout(tmp_path: Path) -> None:
     (tmp_path / "cifar" / "data_batch_3.bin").unlink()
     with pytest.raises(DenoisedError, match=r"data_batch_3\.bin is missing"):
         load_cifar10(tmp_path / "cifar")
+
+
+def test_the_shipped_judge_reads_scenes_it_never_saw_and_loads_in_plain_transformers() -> None:
+    judge = Judge(ZOO / "emoji-judge")
+    scenes = sample_scenes(600, 123, "test", "full")
+    pictures = render(scenes, 64)
+    agrees = judge.agrees(judge(pictures), truth(scenes))
+    assert all(float(agrees[name].float().mean()) > 0.98 for name in agrees)
+    noise = torch.randn(100, 3, 64, 64, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    assert float((judge(noise).object < 0).float().mean()) > 0.98
+    plain = ResNetForImageClassification.from_pretrained(ZOO / "emoji-judge").eval()
+    with torch.inference_mode():
+        theirs = read(plain(prepared(pictures[:50])).logits, judge.heads)
+    ours = judge(pictures[:50])
+    assert all(torch.equal(getattr(ours, name), getattr(theirs, name)) for name in judge.heads)
+
+
+def test_the_shipped_autoencoder_keeps_its_floor() -> None:
+    vae = AutoencoderKL.from_pretrained(ZOO / "emoji-vae", low_cpu_mem_usage=False)
+    pictures = render(sample_scenes(64, 123, "test", "full"), 64)
+    assert psnr(reconstruct(vae, pictures), pictures) > 30  # dB

@@ -35,8 +35,8 @@ from denoised.worlds.emoji import (
     sample_scenes,
     truth,
 )
+from denoised.zoo.publish import COMPUTED_IN, row, save_json, save_weights
 from denoised.zoo.publish import publish as publish_folder
-from denoised.zoo.publish import row, save_json, save_weights
 from denoised.zoo.tokenizer import FILES, LENGTH, known_words, load_tokenizer, write_tokenizer
 from denoised.zoo.train import Training
 
@@ -228,7 +228,10 @@ def publish(training: Training, folder: Path, report: Callable[[str], None]) -> 
     """Measure the shipped weights on new scenes and on held-out pairs, and write the folder."""
     network: Towers = training.average.eval()  # type: ignore[assignment]
     write_tokenizer(folder)
-    save_json(folder / "config.json", network.clip.config.to_dict() | {"architectures": ["CLIPModel"]})
+    save_json(
+        folder / "config.json",
+        network.clip.config.to_dict() | {"architectures": ["CLIPModel"], **COMPUTED_IN},
+    )
     save_json(folder / "preprocessor_config.json", PREPROCESSOR)
     save_weights(folder / "model.safetensors", network.clip.state_dict())
     network.clip = CLIPModel.from_pretrained(folder, use_safetensors=True).float().eval()

@@ -27,8 +27,8 @@ from denoised.language import Phrase, say
 from denoised.metrics.judge import SIDE, Judge, prepared, read
 from denoised.pictures import grid, png
 from denoised.worlds.emoji import Split, attributes, load_atlas, render, sample_scenes, truth
+from denoised.zoo.publish import COMPUTED_IN, row, save_json, save_weights
 from denoised.zoo.publish import publish as publish_folder
-from denoised.zoo.publish import row, save_json, save_weights
 from denoised.zoo.train import Training
 
 NAME = "emoji-judge"
@@ -200,7 +200,10 @@ MEASURED = 4_000  # scenes
 def publish(training: Training, folder: Path, report: Callable[[str], None]) -> None:
     """Measure the shipped weights on new scenes, on held-out pairs and on pictures of nothing."""
     network: ResNetForImageClassification = training.average.eval()  # type: ignore[assignment]
-    config = network.config.to_dict() | {"architectures": ["ResNetForImageClassification"]}
+    config = network.config.to_dict() | {
+        "architectures": ["ResNetForImageClassification"],
+        **COMPUTED_IN,
+    }
     save_json(folder / "config.json", config)
     save_json(folder / "heads.json", {"heads": attributes()})
     save_weights(folder / "model.safetensors", network.state_dict())

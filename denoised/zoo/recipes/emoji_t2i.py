@@ -39,8 +39,8 @@ from denoised.project import find_root
 from denoised.worlds.emoji import Language, Scenes, Split, caption, render, sample_scenes, truth
 from denoised.zoo.load import WEIGHTS
 from denoised.zoo.manifest import verify
+from denoised.zoo.publish import COMPUTED_IN, row, save_json, save_weights
 from denoised.zoo.publish import publish as publish_folder
-from denoised.zoo.publish import row, save_json, save_weights
 from denoised.zoo.tokenizer import FILES, known_words, load_tokenizer
 from denoised.zoo.train import Training
 
@@ -55,6 +55,7 @@ SCHEDULER = {
     "beta_schedule": "squaredcos_cap_v2",
     "prediction_type": "v_prediction",
     "timestep_spacing": "trailing",
+    "steps_offset": 1,  # not used with this spacing; other values make diffusers warn
     "clip_sample": False,
     "set_alpha_to_one": True,
 }
@@ -369,7 +370,7 @@ def _write(root: Path, folder: Path, parts: Parts) -> list[str]:
     save_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
     save_json(folder / "unet" / "config.json", {"_class_name": "UNet2DConditionModel", **unet_config()})
     save_weights(folder / "unet" / WEIGHTS, parts.unet.state_dict())
-    text = parts.text_encoder.config.to_dict() | {"architectures": ["CLIPTextModel"]}
+    text = parts.text_encoder.config.to_dict() | {"architectures": ["CLIPTextModel"], **COMPUTED_IN}
     save_json(folder / "text_encoder" / "config.json", text)
     save_weights(folder / "text_encoder" / "model.safetensors", parts.text_encoder.state_dict())
     for source, target, names in (
