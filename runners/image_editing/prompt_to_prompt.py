@@ -50,9 +50,7 @@ class Config:
     early: float = 0.4  # a smaller tau, to see what it does
     self_steps: float = 0.4  # share of the steps during which self-attention maps are replaced …
     self_pixels: float = 1 / 16  # … in layers of at most this share of the latents' pixels
-    weight: float = (
-        -2.0
-    )  # what the maps of a word to be taken back are multiplied by: an end of the paper's [-2, 2]
+    weight: float = -2.0  # factor of the maps of a word to be taken back: an end of the paper's [-2, 2]
     edits: list[str] = field(default_factory=list)  # "kind: source -> edited | word", in a world of prompts
 
     def __post_init__(self) -> None:

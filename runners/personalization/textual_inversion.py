@@ -141,9 +141,7 @@ def choose_word(
 def add_words(model: TextToImage, names: Sequence[str], start: Tensor) -> tuple[TextToImage, NewWords]:
     """A copy of the model that reads `names` as new words, whose embeddings start at `start` (s, d)."""
     text_encoder = deepcopy(model.text_encoder)
-    with (
-        TemporaryDirectory() as folder
-    ):  # deepcopy would lose the decoder that CLIPTokenizer wraps around its own
+    with TemporaryDirectory() as folder:  # deepcopy loses the decoder that CLIPTokenizer wraps
         model.tokenizer.save_pretrained(folder)
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     first = len(tokenizer)
