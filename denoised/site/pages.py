@@ -20,9 +20,9 @@ from markupsafe import Markup
 from denoised.catalog import Category, Paper
 from denoised.catalog.bibtex import bibtex
 from denoised.language import Language
+from denoised.numbers import short
 from denoised.site import plot
 from denoised.site.library import SCALES, STATUSES, Item, Library
-from denoised.site.numbers import short
 from denoised.site.source import argument_to_change
 from denoised.site.text import Problems, inline, note, plain, typeset
 from denoised.site.views import claim_views, comparisons, plots, record_view

@@ -14,7 +14,7 @@ from html import escape
 
 from markupsafe import Markup
 
-from denoised.site.numbers import measured, short
+from denoised.numbers import measured, short
 
 WIDTH, HEIGHT = 360, 280  # units of the view box; type of 13 units is 11 pixels on the narrowest phone
 _LEFT, _RIGHT, _BOTTOM = 48, 12, 44

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from denoised.lab.schema import Arm, Metric, Record
 from denoised.language import Language
+from denoised.numbers import between, decimals, measured, short
 from denoised.site import plot
 from denoised.site.library import Item, Result
-from denoised.site.numbers import between, decimals, measured, short
 from denoised.site.text import plain
 from denoised.site.words import Words
 

@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from denoised.language import Language
+from denoised.numbers import percent, short, wilson
 from denoised.site import plot
-from denoised.site.numbers import percent, short, wilson
 from denoised.site.text import plain
 from denoised.site.words import Words
 from denoised.site.zoo import Checkpoint, Curve, History, Row, Unit

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from denoised.files import write_whole
 from denoised.language import Phrase
-from denoised.site.numbers import percent, wilson
+from denoised.numbers import percent, wilson
 from denoised.zoo.manifest import write_manifest
 from denoised.zoo.train import Training
 

@@ -14,9 +14,9 @@ from scipy.stats import binomtest
 
 from denoised.errors import DenoisedError, Exit
 from denoised.language import speaking
+from denoised.numbers import percent, wilson
 from denoised.site import generate
 from denoised.site.library import gather
-from denoised.site.numbers import percent, wilson
 from denoised.site.sheets import Layout, Sheet
 from denoised.site.text import plain
 from denoised.site.words import load_words

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from denoised.site.numbers import between, fixed, measured, short
+from denoised.numbers import between, fixed, measured, short
 from denoised.site.plot import Point, Series, curves, dots, lines, strip
 
 

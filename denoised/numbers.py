@@ -1,4 +1,4 @@
-"""Numbers as a page writes them: as many digits as the uncertainty leaves."""
+"""Numbers as pages and model cards write them: as many digits as the uncertainty leaves."""
 
 from __future__ import annotations
 
