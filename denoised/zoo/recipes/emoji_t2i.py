@@ -130,7 +130,9 @@ def build(config: Config) -> Parts:
     from diffusers.models.attention_processor import AttnProcessor
 
     parts = Parts()
-    parts.unet.set_attn_processor(AttnProcessor())  # on a CPU a half faster to train than the fused one
+    # On a CPU plain attention is a half (UNet) to two times (text) faster to train than the fused one.
+    parts.unet.set_attn_processor(AttnProcessor())
+    parts.text_encoder.set_attn_implementation("eager")
     return parts
 
 
