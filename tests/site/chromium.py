@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 
+class PageLeftError(Exception):
+    """The page was replaced by another before it could answer."""
+
+
 @dataclass
 class Browser:
     """One page at a time. What the page did wrong is collected as it happens."""
@@ -64,6 +68,8 @@ class Browser:
         wanted = self._count
         answer = self._until(lambda each: each.get("id") == wanted, wait)
         assert answer is not None, f"Chromium did not answer {method}"
+        if "navigated" in answer.get("error", {}).get("message", ""):
+            raise PageLeftError(method)
         assert "error" not in answer, answer
         result: dict[str, Any] = answer["result"]
         return result
@@ -86,12 +92,16 @@ class Browser:
         return self.call("Runtime.evaluate", params)["result"].get("value")
 
     def wait_for(self, script: str, seconds: float = 20.0) -> Any:
-        """The value of an expression once it is true."""
+        """The value of an expression once it is true, on this page or one that replaces it."""
         end = time.monotonic() + seconds
-        while not (value := self.run(script)):
+        while True:
+            try:
+                if value := self.run(script):
+                    return value
+            except PageLeftError:
+                pass  # a link is being followed: ask the page it leads to
             assert time.monotonic() < end, f"never became true: {script}"
             time.sleep(0.1)
-        return value
 
     def stop(self) -> None:
         self.process.terminate()
