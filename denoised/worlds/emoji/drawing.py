@@ -26,8 +26,8 @@ _HAT_SIDE = 0.5  # of the side of the wearer's box
 def render(scenes: Scenes, size: int = 32) -> Tensor:
     """The pictures: (n, 3, size, size) float32 in [-1, 1]."""
     placed, coverage = _foreground(scenes, size)
-    paper = _backgrounds(size)[scenes.background, scenes.texture]
-    picture = placed + (1 - coverage) * paper
+    picture = _backgrounds(size)[scenes.background, scenes.texture]
+    picture.mul_(1 - coverage).add_(placed)
     for number, (style, _, _) in enumerate(STYLES):
         rows = (scenes.style == number).nonzero().squeeze(1)
         if style != "none" and len(rows):
@@ -143,14 +143,10 @@ def _paint(
     for width in pixels[whole].round().long().unique().tolist():
         chosen = (whole & (pixels.round() == width)).nonzero().squeeze(1)
         layer = _scaled(accessories, width)[numbers[chosen]]
-        span = torch.arange(width)
-        where = (
-            rows[chosen].view(-1, 1, 1, 1),
-            torch.arange(4).view(1, 4, 1, 1),
-            (top[chosen].round().long()[:, None] + span).view(-1, 1, width, 1),
-            (left[chosen].round().long()[:, None] + span).view(-1, 1, 1, width),
-        )
-        canvas[where] = canvas[where] * (1 - layer[:, 3:]) + layer
+        # Every window of the canvas as a view: an index for each window, not for each pixel.
+        windows = canvas.unfold(2, width, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
+        where = rows[chosen], top[chosen].round().long(), left[chosen].round().long()
+        windows[where] = windows[where] * (1 - layer[:, 3:]) + layer
     rest = (~whole).nonzero().squeeze(1)
     if len(rest):
         layer = _sampled(accessories, numbers[rest], x[rest], y[rest], side[rest], size)
