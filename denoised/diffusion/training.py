@@ -52,6 +52,17 @@ def warmup_cosine(step: int, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+def warmup_stable_decay(step: int, steps: int, warmup: int, decay: float) -> float:
+    """The learning rate's factor at `step`: a line from 0 to 1 over `warmup`, then 1, then a line to 0.
+
+    The last share `decay` of the steps goes down (Hägele et al. 2024, arXiv:2405.18392, section 3). Unlike
+    with a cosine, what happens before does not depend on `steps`.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return min(1.0, (steps - step) / max(1.0, decay * steps))
+
+
 @torch.no_grad()
 def update_ema(average: Iterable[Tensor], parameters: Iterable[Tensor], decay: float) -> None:
     """average ← decay · average + (1 - decay) · parameters, in place."""

@@ -79,7 +79,7 @@ class Training:
             self.network = recipe.build(config)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            [p for p in self.network.parameters() if p.requires_grad], betas=(0.9, 0.99), foreach=True
+            [p for p in self.network.parameters() if p.requires_grad], betas=(0.9, 0.99), fused=True
         )
         self.losses: list[float] = []
         self.curve: list[dict[str, float]] = []  # rows of `recipe.measure`, with step and hours

@@ -8,7 +8,12 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from denoised.diffusion.denoiser import predict
 from denoised.diffusion.schedule import Schedule, timesteps
-from denoised.diffusion.training import min_snr_weight, stratified_timesteps, warmup_cosine
+from denoised.diffusion.training import (
+    min_snr_weight,
+    stratified_timesteps,
+    warmup_cosine,
+    warmup_stable_decay,
+)
 
 
 @pytest.mark.parametrize("name", ["linear", "scaled_linear", "squaredcos_cap_v2"])
@@ -92,3 +97,11 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     factors = [warmup_cosine(step, 100, 10) for step in range(100)]
     assert factors[0] == pytest.approx(0.1) and factors[9] == 1 == max(factors)
     assert factors[-1] < 0.001 and factors[9:] == sorted(factors[9:], reverse=True)
+
+
+def test_the_stable_learning_rate_does_not_know_how_long_training_is_until_it_falls() -> None:
+    short, long = ([warmup_stable_decay(k, n, 10, 0.25) for k in range(n)] for n in (80, 100))
+    assert short[:60] == long[:60] and short[60:] != long[60:80]
+    assert long[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
+    assert set(long[10:76]) == {1.0}
+    assert long[76:] == pytest.approx([k / 25 for k in range(24, 0, -1)])

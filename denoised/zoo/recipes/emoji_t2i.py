@@ -30,7 +30,7 @@ from denoised.diffusion.guidance import classifier_free
 from denoised.diffusion.random import SampleGenerators
 from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import Schedule, timesteps
-from denoised.diffusion.training import min_snr_weight, stratified_timesteps, warmup_cosine
+from denoised.diffusion.training import min_snr_weight, stratified_timesteps, warmup_stable_decay
 from denoised.files import write_whole
 from denoised.language import Phrase, say
 from denoised.metrics.judge import Judge
@@ -63,11 +63,12 @@ SCHEDULER = {
 
 @dataclass
 class Config:
-    steps: int = 24_000
+    steps: int = 12_000
     batch: int = 64
     pool: int = 49_152  # scenes whose latents are computed once
     learning_rate: float = 1e-3
-    warmup: int = 300  # steps until the learning rate is full; then half a cosine to zero
+    warmup: int = 300  # steps until the learning rate is full
+    decay: float = 0.25  # share of the steps, the last ones, over which it falls to zero
     ema: float = 0.999  # decay of the averaged weights, which are the ones shipped
     gradient_clip: float = 1.0
     gamma: float = 20.0  # the loss weighs min(SNR + 1, gamma) / (SNR + 1)
@@ -117,7 +118,7 @@ def unet_config() -> dict[str, object]:
         "in_channels": LATENT_CHANNELS,
         "out_channels": LATENT_CHANNELS,
         "layers_per_block": 1,
-        "block_out_channels": [64, 96, 128],
+        "block_out_channels": [48, 96, 128],
         "down_block_types": ["CrossAttnDownBlock2D"] * 3,
         "up_block_types": ["CrossAttnUpBlock2D"] * 3,
         "norm_num_groups": 16,
@@ -137,7 +138,7 @@ def build(config: Config) -> Parts:
 
 
 def learning_rate(config: Config, step: int) -> float:
-    return config.learning_rate * warmup_cosine(step, config.steps, config.warmup)
+    return config.learning_rate * warmup_stable_decay(step, config.steps, config.warmup, config.decay)
 
 
 @lru_cache(maxsize=1)
@@ -258,9 +259,9 @@ def preview(network: Parts, config: Config) -> tuple[Tensor, int]:
 
 
 def measure(network: Parts, config: Config) -> dict[str, float]:
-    """What the judge reads in 192 guided samples, half of them in Korean."""
+    """What the judge reads in 128 guided samples, half of them in Korean."""
     judge = judge_of(find_root())
-    scenes = sample_scenes(192, 9, "test", "full")
+    scenes = sample_scenes(128, 9, "test", "full")
     english, korean = scenes.captions("en"), scenes.captions("ko")
     captions = [ko if i % 2 else en for i, (en, ko) in enumerate(zip(english, korean, strict=True))]
     return {k: round(v, 3) for k, (v, _) in followed(judge, draw(network, captions, seed=9), scenes).items()}
