@@ -362,6 +362,11 @@ def test_distractors_differ_in_one_attribute_that_the_caption_names() -> None:
         assert caption(scene, "en") != caption(other, "en") and caption(scene, "ko") != caption(other, "ko")
         others.append(other)
     assert len(place(others, 0)) == 500  # every one of them can be drawn
+    two = next(scenes.describe(i) for i in range(len(scenes)) if scenes.second[i] >= 0)
+    turned = distractor(two, random, "relation")
+    assert turned.relation != two.relation and replace(turned, relation=two.relation) == two
+    with pytest.raises(KeyError, match="size"):
+        distractor(two, random, "size")
 
 
 def test_held_out_objects_can_be_placed_but_are_never_sampled() -> None:

@@ -30,11 +30,11 @@ Kind = Literal["plain", "full"]
 
 SLOTS = 4  # things a scene has room for
 PLAIN_SIZES = (0.6, 0.95)  # a plain scene's object, as a fraction of the picture's side
-SIDES = (28, 38, 48)  # small, medium and large, in 64ths of the picture's side
-STEP = (
-    2  # things of full scenes stand on multiples of this many 64ths, so that 32 pixels show them exactly too
-)
-HEADROOM = 12  # 64ths above whoever could wear a hat
+# Of full scenes, in 64ths of the picture's side:
+SIDES = (28, 38, 48)  # small, medium and large
+STEP = 2  # things stand on multiples of this, so that 32 pixels show them exactly too
+HEADROOM = 12  # above whoever could wear a hat
+
 # Scenes of different splits and kinds never share a random stream, whatever the seed.
 _SPLIT_STREAM: dict[Split, int] = {"train": 0, "test": 1, "compositions": 2}
 # Shares of full scenes. Two objects are many because their relation is what is hardest to learn.
@@ -147,8 +147,11 @@ def attributes() -> dict[str, int]:
     }
 
 
-def distractor(scene: Scene, random: np.random.Generator) -> Scene:
-    """A description that differs from `scene` in one attribute that its caption names."""
+def distractor(scene: Scene, random: np.random.Generator, attribute: str | None = None) -> Scene:
+    """A description that differs from `scene` in one attribute that its caption names: any, or the one given.
+
+    Raises KeyError where the caption of such a scene does not name the attribute.
+    """
     atlas = load_atlas()
     ids = [thing.id for thing in atlas.objects]
     choices = {"object": [o for o in ids if o not in (scene.object, scene.second)]}
@@ -169,7 +172,7 @@ def distractor(scene: Scene, random: np.random.Generator) -> Scene:
             choices["accessory"] = [a for a, _, _ in ACCESSORIES]
             if scene.accessory != "none":  # others could not wear it
                 choices["object"] = [o.id for o in atlas.objects if o.wearable and o.id != scene.object]
-    name = list(choices)[random.integers(len(choices))]
+    name = attribute or list(choices)[random.integers(len(choices))]
     values = [value for value in choices[name] if value != getattr(scene, name)]
     return replace(scene, **{name: values[random.integers(len(values))]})  # type: ignore[arg-type]
 
@@ -390,22 +393,18 @@ def _placed(scenes: Scenes, u: Tensor) -> Scenes:
     n, small = len(scenes), SIDES[0]
     left, top, side = (torch.zeros(n, SLOTS, dtype=torch.int64) for _ in range(3))
 
-    def on_grid(u: Tensor, room: Tensor | int) -> Tensor:
-        """A multiple of STEP in 0 … room."""
-        return STEP * (u * (torch.as_tensor(room) // STEP + 1)).long()
-
     one = (scenes.second < 0) & (scenes.count == 1)
     side[:, 0] = torch.where(one, torch.tensor(SIDES)[scenes.size], small)
     above = torch.where(wearable()[scenes.object], HEADROOM, 0)
-    left[:, 0] = on_grid(u[:, 0], 64 - side[:, 0])
-    top[:, 0] = above + on_grid(u[:, 1], 64 - side[:, 0] - above)
+    left[:, 0] = _on_grid(u[:, 0], 64 - side[:, 0])
+    top[:, 0] = above + _on_grid(u[:, 1], 64 - side[:, 0] - above)
 
     # Two: along their relation each in its half, across it nearly level.
     two = scenes.second >= 0
     slack = 64 // 2 - small
-    near, far = on_grid(u[:, 2], slack), 64 - small - on_grid(u[:, 3], slack)
-    across = on_grid(u[:, 4], 64 - small)
-    other = (across + on_grid(u[:, 5], 2 * slack) - slack).clamp(0, 64 - small)
+    near, far = _on_grid(u[:, 2], slack), 64 - small - _on_grid(u[:, 3], slack)
+    across = _on_grid(u[:, 4], 64 - small)
+    other = (across + _on_grid(u[:, 5], 2 * slack) - slack).clamp(0, 64 - small)
     first_is_near = scenes.relation % 2 == 0  # left of, above
     along = torch.stack([torch.where(first_is_near, near, far), torch.where(first_is_near, far, near)], dim=1)
     level = torch.stack([across, other], dim=1)
@@ -417,7 +416,7 @@ def _placed(scenes: Scenes, u: Tensor) -> Scenes:
     # Several: each in its own quarter.
     several = scenes.count > 1
     quarter = u[:, 0:4].argsort(dim=1)
-    jitter = on_grid(u[:, 4:8], slack)
+    jitter = _on_grid(u[:, 4:8], slack)
     slot = torch.arange(SLOTS)
     left = torch.where(several[:, None], quarter % 2 * 32 + jitter, left)
     top = torch.where(several[:, None], quarter // 2 * 32 + jitter.roll(1, 1), top)
@@ -426,3 +425,8 @@ def _placed(scenes: Scenes, u: Tensor) -> Scenes:
     filled = side > 0
     x, y = (torch.where(filled, (corner + side / 2) / 64, 0).float() for corner in (left, top))
     return replace(scenes, x=x, y=y, side=(side / 64).float())
+
+
+def _on_grid(u: Tensor, room: Tensor | int) -> Tensor:
+    """u, uniform in [0, 1), as a multiple of STEP in 0 … room."""
+    return STEP * (u * (torch.as_tensor(room) // STEP + 1)).long()

@@ -3,14 +3,16 @@
 A transformers CLIPModel (Radford et al. 2021, arXiv:2103.00020): a vision transformer and a causal text
 transformer, trained with the symmetric contrastive loss of the paper's Figure 3. Two additions suit a world
 whose truth is known: beside the other captions of the batch each picture is contrasted with captions that
-differ from its own in one attribute, and linear heads read the attributes off both embeddings. The heads
-help training and are not shipped.
+differ from its own in one attribute, and linear heads read the attributes off both towers' pooled states. The
+heads help training and are not shipped. Without them which object stands left of which was not learned in
+4,000 steps by either tower: captions of the same words in another order are rare in a batch. Heads on the
+embeddings themselves, which have length 1, learned too slowly to help.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +27,7 @@ from denoised.files import write_whole
 from denoised.language import Phrase, say
 from denoised.pictures import grid, png
 from denoised.worlds.emoji import (
+    RELATIONS,
     Language,
     Scene,
     Scenes,
@@ -69,14 +72,15 @@ class Config:
     ema: float = 0.998  # decay of the averaged weights, which are the ones shipped
     gradient_clip: float = 1.0
     distractors: int = 1  # captions that differ in one attribute, for each picture
+    other_relation: float = 0.5  # share of two objects' distractors in which it is the relation that differs
     no_background: float = 0.15  # share of captions that leave the background out
-    attributes: float = 1.0  # weight of the heads' loss
+    attributes: float = 0.25  # weight of each head's loss
     bf16: bool = True  # autocast of the forward pass; weights and optimizer stay float32
     seed: int = 0
 
 
 class Towers(nn.Module):
-    """The CLIP model with a linear head for each attribute on its shared space."""
+    """The CLIP model with a linear head for each attribute on each of its towers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +88,8 @@ class Towers(nn.Module):
             write_tokenizer(Path(folder))
             self.tokenizer = load_tokenizer(Path(folder))
         self.clip = CLIPModel(clip_config(len(self.tokenizer)))
-        self.heads = nn.Linear(WIDTH, sum(attributes().values()))
+        self.picture_heads = nn.Linear(WIDTH, sum(attributes().values()))
+        self.caption_heads = nn.Linear(WIDTH, sum(attributes().values()))
 
 
 def clip_config(vocabulary: int) -> CLIPConfig:
@@ -115,7 +120,7 @@ def learning_rate(config: Config, step: int) -> float:
 
 
 def loss(network: Towers, config: Config, step: int) -> Tensor:
-    """Contrastive loss both ways, and the heads' cross-entropy on both embeddings."""
+    """Contrastive loss both ways, and the heads' cross-entropy on both towers."""
     seed = int(np.random.SeedSequence([config.seed, step]).generate_state(1, np.uint64)[0])
     random = np.random.default_rng(seed)
     scenes = sample_scenes(config.batch, seed, "train", "full")
@@ -126,15 +131,17 @@ def loss(network: Towers, config: Config, step: int) -> Tensor:
         background = random.random() >= config.no_background
         own.append(caption(scene, language, background=background))
         kept.append(background)
-        others += [caption(distractor(scene, random), language) for _ in range(config.distractors)]
+        for _ in range(config.distractors):
+            turned = scene.second is not None and random.random() < config.other_relation
+            others.append(caption(distractor(scene, random, "relation" if turned else None), language))
     drawn = render(scenes, SIZE)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-        pictures = embed_pictures(network.clip, drawn)
-        captions = embed_captions(network, own + others)
-        of_pictures, of_captions = (
-            network.heads(pictures).float(),
-            network.heads(captions[: len(own)]).float(),
-        )
+        seen_states = network.clip.vision_model(drawn).pooler_output
+        said_states = _caption_states(network, own + others)
+        pictures = F.normalize(network.clip.visual_projection(seen_states), dim=1)
+        captions = F.normalize(network.clip.text_projection(said_states), dim=1)
+        of_pictures = network.picture_heads(seen_states).float()
+        of_captions = network.caption_heads(said_states[: len(own)]).float()
     logits = network.clip.logit_scale.exp().clamp(max=100) * pictures.float() @ captions.float().T
     # A caption that is true of several pictures of the batch counts as true for each of them.
     same = torch.tensor([[a == b for b in own + others] for a in own])
@@ -147,19 +154,19 @@ def loss(network: Towers, config: Config, step: int) -> Tensor:
     for name in ("background", "texture"):
         said[name][~torch.tensor(kept)] = -1
     read = _heads_loss(of_pictures, seen) + _heads_loss(of_captions, said)
-    total: Tensor = (forwards + backwards) / 2 + config.attributes * read / 2
+    total: Tensor = (forwards + backwards) / 2 + config.attributes * read
     return total
 
 
 def _heads_loss(logits: Tensor, truths: dict[str, Tensor]) -> Tensor:
-    """The mean over attributes of their cross-entropy; class -1 is ignored."""
+    """The sum over attributes of their cross-entropies; class -1 is ignored."""
     parts = logits.split(list(attributes().values()), dim=1)
     losses = [
         F.cross_entropy(part, truths[name], ignore_index=-1)
         for name, part in zip(attributes(), parts, strict=True)
         if bool((truths[name] >= 0).any())
     ]
-    return torch.stack(losses).mean()
+    return torch.stack(losses).sum()
 
 
 def embed_pictures(clip: CLIPModel, pictures: Tensor) -> Tensor:
@@ -169,8 +176,13 @@ def embed_pictures(clip: CLIPModel, pictures: Tensor) -> Tensor:
 
 def embed_captions(network: Towers, captions: list[str]) -> Tensor:
     """Captions as unit vectors (n, 128)."""
+    return F.normalize(network.clip.text_projection(_caption_states(network, captions)), dim=1)
+
+
+def _caption_states(network: Towers, captions: list[str]) -> Tensor:
     tokens = network.tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
-    return F.normalize(network.clip.text_projection(network.clip.text_model(tokens).pooler_output), dim=1)
+    states: Tensor = network.clip.text_model(tokens).pooler_output
+    return states
 
 
 def retrieval(network: Towers, scenes: Scenes, language: Language, among: int = 100) -> float:
@@ -185,18 +197,34 @@ def retrieval(network: Towers, scenes: Scenes, language: Language, among: int = 
     return sum(found) / len(found)
 
 
-def discrimination(network: Towers, scenes: Scenes, language: Language, seed: int, among: int = 5) -> float:
+def discrimination(
+    network: Towers, scenes: Scenes, language: Language, others: Sequence[Sequence[Scene]]
+) -> float:
+    """How often a scene's own caption beats those of `others`, descriptions equally many for each scene."""
+    described = [[scenes.describe(i), *wrong] for i, wrong in enumerate(others)]
+    with torch.inference_mode():
+        captions = embed_captions(network, [caption(scene, language) for row in described for scene in row])
+        pictures = embed_pictures(network.clip, render(scenes, SIZE))
+    similarity = (captions.unflatten(0, (len(scenes), -1)) * pictures[:, None]).sum(dim=2)
+    return float((similarity.argmax(dim=1) == 0).float().mean())
+
+
+def one_attribute(network: Towers, scenes: Scenes, language: Language, seed: int, among: int = 5) -> float:
     """How often a scene's own caption beats `among` - 1 captions that differ from it in one attribute."""
     random = np.random.default_rng(seed)
-    described: list[Scene] = []
-    for i in range(len(scenes)):
-        scene = scenes.describe(i)
-        described += [scene, *(distractor(scene, random) for _ in range(among - 1))]
-    with torch.inference_mode():
-        captions = embed_captions(network, [caption(scene, language) for scene in described])
-        pictures = embed_pictures(network.clip, render(scenes, SIZE))
-    similarity = (captions.unflatten(0, (len(scenes), among)) * pictures[:, None]).sum(dim=2)
-    return float((similarity.argmax(dim=1) == 0).float().mean())
+    others = [[distractor(scenes.describe(i), random) for _ in range(among - 1)] for i in range(len(scenes))]
+    return discrimination(network, scenes, language, others)
+
+
+def relation(network: Towers, scenes: Scenes, language: Language) -> float:
+    """How often a caption of two objects beats those with the three other relations; chance is 1/4."""
+    scenes = scenes[scenes.second >= 0]
+    described = [scenes.describe(i) for i in range(len(scenes))]
+    others = [
+        [replace(scene, relation=name) for name, _, _ in RELATIONS if name != scene.relation]
+        for scene in described
+    ]
+    return discrimination(network, scenes, language, others)
 
 
 def held_out(n: int) -> Scenes:
@@ -216,13 +244,15 @@ def preview(network: Towers, config: Config) -> tuple[Tensor, int]:
 
 
 def measure(network: Towers, config: Config) -> dict[str, float]:
-    """Retrieval among 100 and discrimination among five, in both languages."""
+    """Retrieval among 100, one attribute's difference and the relation of two objects, in both languages."""
     scenes = held_out(400)
     return {
         "retrieval": round(retrieval(network, scenes, "en"), 4),
         "retrieval_ko": round(retrieval(network, scenes, "ko"), 4),
-        "one_attribute": round(discrimination(network, scenes, "en", 7), 4),
-        "one_attribute_ko": round(discrimination(network, scenes, "ko", 7), 4),
+        "one_attribute": round(one_attribute(network, scenes, "en", 7), 4),
+        "one_attribute_ko": round(one_attribute(network, scenes, "ko", 7), 4),
+        "relation": round(relation(network, scenes, "en"), 4),
+        "relation_ko": round(relation(network, scenes, "ko"), 4),
     }
 
 
@@ -264,10 +294,22 @@ def publish(training: Training, folder: Path, report: Callable[[str], None]) -> 
                         ko=f"속성 하나만 다른 설명 {of_one - 1}개를 이긴다",
                         en=f"own caption beats {of_one - 1} that differ in one attribute",
                     ),
-                    round(discrimination(network, scenes, language, 70, of_one), 4),
+                    round(one_attribute(network, scenes, language, 70, of_one), 4),
                     n,
                     floor=0.85,
                     chance=1 / of_one,
+                    split=split,
+                    language=language,
+                ),
+                row(
+                    "relation",
+                    Phrase(
+                        ko="두 사물의 관계만 다른 설명 3개를 이긴다",
+                        en="own caption of two objects beats the 3 other relations",
+                    ),
+                    round(relation(network, scenes, language), 4),
+                    int((scenes.second >= 0).sum()),
+                    chance=1 / len(RELATIONS),
                     split=split,
                     language=language,
                 ),
@@ -304,6 +346,8 @@ tokenizer = CLIPTokenizer.from_pretrained("zoo/emoji-clip")
             "one_attribute_ko": Phrase(
                 ko="속성 하나의 차이, 한국어", en="one attribute's difference, Korean"
             ),
+            "relation": Phrase(ko="두 사물의 관계, 영어", en="relation of two objects, English"),
+            "relation_ko": Phrase(ko="두 사물의 관계, 한국어", en="relation of two objects, Korean"),
         },
         words=known_words(),
     )
