@@ -26,7 +26,7 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_recipe_ends_in_a_checkpoint_with_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("MEASURED", 60), ("STEPS", 2), ("REFERENCE", 64)):  # its quality, in seconds
         monkeypatch.setattr(emoji_pixel, name, value)
-    settings = ["steps=3", "shapes=2", "batch=4", "warmup=1"]
+    settings = ["steps=3", "batch=4", "warmup=1"]
     assert main(["train", "emoji-pixel", *settings, "--out", str(tmp_path)]) == Exit.OK
     folder = tmp_path / "emoji-pixel" / "checkpoint"
     facts = load_checkpoint(folder, shipped=True).facts

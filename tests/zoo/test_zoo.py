@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -14,20 +13,14 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DModel
-from transformers import ResNetForImageClassification
+from diffusers import DDIMScheduler, UNet2DModel
 
 from denoised.errors import DenoisedError, Exit
-from denoised.metrics.distances import frechet_distance
-from denoised.metrics.features import EfficientNetLite0
-from denoised.metrics.judge import Judge, prepared, read
 from denoised.worlds.cifar10 import load_cifar10
-from denoised.worlds.emoji import render, sample_scenes, truth
 from denoised.zoo.load import WEIGHTS, load_checkpoint
 from denoised.zoo.manifest import verify, write_manifest
 from denoised.zoo.recipes import emoji_pixel
 from denoised.zoo.recipes.emoji_pixel import Config
-from denoised.zoo.recipes.emoji_vae import psnr, reconstruct
 from denoised.zoo.rehearsal import write_cifar10, write_ddpm_cifar10
 from denoised.zoo.train import train
 from runners.foundations.ddim import sample
@@ -144,23 +137,7 @@ def test_the_null_class_is_the_default_condition() -> None:
     torch.testing.assert_close(denoiser(x, 500).eps, denoiser(x, 500, torch.tensor([48])).eps)
 
 
-def test_the_checkpoint_keeps_its_floor_of_quality() -> None:
-    """Samples are far nearer to real scenes than noise is, and no worse than the card says by half."""
-    facts = json.loads((ZOO / "emoji-pixel" / "manifest.json").read_text())
-    rows = {line["name"]: line for line in facts["quality"]}
-    row = next(line for name, line in rows.items() if name.startswith("fid[effnet-lite0]"))
-    checkpoint = load_checkpoint(ZOO / "emoji-pixel")
-    extractor = EfficientNetLite0(ZOO / "effnet-lite0" / "model.safetensors")
-    n = 96
-    real = extractor(render(sample_scenes(512, 5, "test")))
-    x = torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    grid = [999 - 50 * i for i in range(20)]
-    drawn = sample(checkpoint.denoiser(), x, grid, condition=torch.arange(n) % 48).clamp(-1, 1)
-    floor = frechet_distance(extractor(render(sample_scenes(n, 6, "test"))), real)
-    assert frechet_distance(extractor(drawn), real) < floor + 1.5 * (row["value"] - row["real"])
-
-
-TINY = Config(steps=6, shapes=4, batch=4, warmup=2)
+TINY = Config(steps=6, batch=4, warmup=2)
 
 
 def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
@@ -180,7 +157,7 @@ def test_another_configuration_does_not_continue_a_run(tmp_path: Path) -> None:
     ):
         train(
             emoji_pixel,
-            Config(steps=6, shapes=4, batch=4, warmup=2, learning_rate=0.5),
+            Config(steps=6, batch=4, warmup=2, learning_rate=0.5),
             tmp_path,
             lambda *_: None,
         )
@@ -221,24 +198,3 @@ def test_cifar10_is_read_from_its_binary_layout(tmp_path: Path) -> None:
     (tmp_path / "cifar" / "data_batch_3.bin").unlink()
     with pytest.raises(DenoisedError, match=r"data_batch_3\.bin is missing"):
         load_cifar10(tmp_path / "cifar")
-
-
-def test_the_shipped_judge_reads_scenes_it_never_saw_and_loads_in_plain_transformers() -> None:
-    judge = Judge(ZOO / "emoji-judge")
-    scenes = sample_scenes(600, 123, "test", "full")
-    pictures = render(scenes, 64)
-    agrees = judge.agrees(judge(pictures), truth(scenes))
-    assert all(float(agrees[name].float().mean()) > 0.98 for name in agrees)
-    noise = torch.randn(100, 3, 64, 64, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    assert float((judge(noise).object < 0).float().mean()) > 0.98
-    plain = ResNetForImageClassification.from_pretrained(ZOO / "emoji-judge").eval()
-    with torch.inference_mode():
-        theirs = read(plain(prepared(pictures[:50])).logits, judge.heads)
-    ours = judge(pictures[:50])
-    assert all(torch.equal(getattr(ours, name), getattr(theirs, name)) for name in judge.heads)
-
-
-def test_the_shipped_autoencoder_keeps_its_floor() -> None:
-    vae = AutoencoderKL.from_pretrained(ZOO / "emoji-vae", low_cpu_mem_usage=False)
-    pictures = render(sample_scenes(64, 123, "test", "full"), 64)
-    assert psnr(reconstruct(vae, pictures), pictures) > 30  # dB
