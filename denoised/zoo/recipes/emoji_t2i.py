@@ -21,10 +21,9 @@ Stands on zoo/emoji-vae, zoo/emoji-clip and, to be measured, zoo/emoji-judge: tr
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -34,12 +33,10 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
-from denoised.diffusion.attention import Layer, controlled
 from denoised.diffusion.denoiser import Denoiser, Network
 from denoised.diffusion.guidance import classifier_free
 from denoised.diffusion.random import SampleGenerators
@@ -57,17 +54,16 @@ from denoised.worlds.emoji import (
     Scenes,
     Split,
     caption,
-    load_atlas,
-    masks,
     render,
     sample_scenes,
     truth,
 )
+from denoised.zoo.grounding import kept_attention, nouns, place_loss, regions, token_loss
 from denoised.zoo.load import WEIGHTS
 from denoised.zoo.manifest import verify
 from denoised.zoo.publish import COMPUTED_IN, row, save_json, save_weights
 from denoised.zoo.publish import publish as publish_folder
-from denoised.zoo.tokenizer import FILES, LENGTH, known_words, load_tokenizer
+from denoised.zoo.tokenizer import FILES, known_words, load_tokenizer
 from denoised.zoo.train import Training
 
 NAME = "emoji-t2i"
@@ -184,63 +180,6 @@ def pool(n: int, seed: int) -> tuple[Scenes, Tensor]:
     return scenes, torch.cat(latents).clone()
 
 
-def regions(scenes: Scenes) -> Tensor:
-    """(n, 2, 16, 16) float32 in [0, 1]: where the first object is, all of its copies, and where the second is."""
-    covered = F.avg_pool2d(masks(scenes, 2 * LATENT_SIZE), 2)
-    second = covered[:, 1] * (scenes.second >= 0).float()[:, None, None]
-    return torch.stack([(covered.sum(dim=1) - second).clamp(max=1), second], dim=1)
-
-
-def nouns(tokenizer: CLIPTokenizer, scenes: Scenes, captions: Sequence[str]) -> Tensor:
-    """(n, 2, 24) bool: which tokens of a caption name its first and its second object; none where it is empty."""
-    encoded = tokenizer(list(captions), padding="max_length", return_offsets_mapping=True)
-    named = torch.zeros(len(captions), 2, LENGTH, dtype=torch.bool)
-    things = load_atlas().all
-    for i, text in enumerate(captions):
-        for place, number in enumerate((int(scenes.object[i]), int(scenes.second[i]))):
-            if not text or number < 0:
-                continue
-            thing = things[number]
-            names = "|".join(map(re.escape, (thing.en_plural, thing.en, thing.ko)))
-            # Of two Korean nouns the first object's stands last, with its particle; English has no such doubt.
-            found = list(re.finditer(rf"(?<!\w)(?:{names})", text))
-            start, end = found[-1 if place == 0 else 0].span()
-            for token, (first, last) in enumerate(encoded["offset_mapping"][i]):
-                named[i, place, token] = first < last and start <= first and last <= end
-    return named
-
-
-def token_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
-    """TokenCompose's token loss, a mean over layers and nouns: the squared share of attention that lies outside.
-
-    `maps`: the cross-attention of each layer (n, heads, queries, 24). `named` (n, 2, 24) bool, `where`
-    (n, 2, 16, 16). 0 where nothing is named.
-    """
-    chosen = named.any(dim=2)
-    losses = []
-    for layer in maps:
-        side = int(layer.shape[2] ** 0.5)
-        paid = torch.einsum("nql,njl->njq", layer.float().mean(dim=1), named.float())[chosen]
-        inside = F.adaptive_avg_pool2d(where, side).flatten(2)[chosen]
-        losses.append((1 - (paid * inside).sum(dim=1) / paid.sum(dim=1).clamp(min=1e-6)).square())
-    return torch.cat(losses).mean() if bool(chosen.any()) else torch.zeros(())
-
-
-def place_loss(head: nn.Linear, states: Tensor, named: Tensor, scenes: Scenes) -> Tensor:
-    """The cross-entropy of the head that reads an object's place off its word: alone, or its relation to the other.
-
-    `states` (n, 24, 128), `named` (n, 2, 24) bool. In English nothing that stands before the first noun tells its
-    place, in Korean nothing before the second's, so their loss stays at that of a guess. 0 where nothing is named.
-    """
-    # Relations come in pairs of opposites: what is left of the second has the second to its right.
-    places = torch.stack([1 + scenes.relation, 1 + (scenes.relation ^ 1)], dim=1)
-    places[scenes.second < 0] = 0
-    row, place, token = named.nonzero(as_tuple=True)
-    if not len(row):
-        return torch.zeros(())
-    return F.cross_entropy(head(states[row, token].float()), places[row, place])
-
-
 @lru_cache(maxsize=1)
 def load_vae() -> AutoencoderKL:
     folder = find_root() / "zoo" / "emoji-vae"
@@ -267,7 +206,7 @@ def loss(network: Parts, config: Config, step: int) -> Tensor:
     maps: list[Tensor] = []
     with (
         torch.autocast("cpu", torch.bfloat16, enabled=config.bf16),
-        _kept_attention(network, maps) if grounded else nullcontext(),
+        kept_attention(network.unet, maps) if grounded else nullcontext(),
     ):
         states = network.encode(captions)
         v = network.network(a * x0 + s * eps, t, states)
@@ -279,19 +218,9 @@ def loss(network: Parts, config: Config, step: int) -> Tensor:
     named = nouns(network.tokenizer, drawn, captions)
     return (
         denoising
-        + config.grounding * token_loss(maps, named, regions(drawn))
+        + config.grounding * token_loss(maps, named, regions(drawn, LATENT_SIZE))
         + config.places * place_loss(network.places, states, named, drawn)
     )
-
-
-def _kept_attention(network: Parts, maps: list[Tensor]) -> AbstractContextManager[None]:
-    """Inside, the cross-attention (n, heads, queries, 24) of every layer is added to `maps`."""
-
-    def keep(probabilities: Tensor, layer: Layer) -> Tensor:
-        maps.append(probabilities)
-        return probabilities
-
-    return controlled(network.unet, keep, lambda layer: layer.cross)
 
 
 def _uniform(n: int, generator: torch.Generator) -> list[list[float]]:
