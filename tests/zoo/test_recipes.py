@@ -267,7 +267,7 @@ def test_text_to_image_trains_on_its_zoo_and_loads_in_plain_diffusers(
     monkeypatch.setattr(emoji_t2i, "find_root", lambda: small_zoo)
     monkeypatch.setattr(emoji_t2i, "MEASURED", 6)
     emoji_t2i.load_vae.cache_clear()
-    config = emoji_t2i.Config(steps=3, batch=2, pool=16, warmup=1, grounded_from=1)
+    config = emoji_t2i.Config(steps=3, batch=2, pool=16, warmup=1, grounded_from=1, seldom_from=2)
     unbroken = train(emoji_t2i, config, tmp_path / "a", silent)
     train(emoji_t2i, config, tmp_path / "b", silent, until=1)
     resumed = train(emoji_t2i, config, tmp_path / "b", silent)
@@ -293,6 +293,21 @@ def test_text_to_image_trains_on_its_zoo_and_loads_in_plain_diffusers(
     assert [tile["language"] for tile in sheets["tiles"]] == ["en"] * 16 + ["ko"] * 16
     emoji_t2i.load_vae.cache_clear()
     emoji_t2i.pool.cache_clear()
+
+
+def test_later_batches_take_what_is_seldom_in_the_pool_more_often() -> None:
+    scenes = sample_scenes(2000, 0, "train", "full")
+    seldom = (scenes.style > 0) | (scenes.accessory > 0)
+    config = emoji_t2i.Config(batch=20_000, seldom_from=5, seldom=0.4)
+
+    def share(step: int) -> float:
+        chosen = emoji_t2i.choose(scenes, config, step, torch.Generator().manual_seed(step))
+        return float(seldom[chosen].float().mean())
+
+    usual = float(seldom.float().mean())
+    assert share(4) == pytest.approx(usual, abs=0.02)
+    assert share(5) == pytest.approx(0.4 + 0.6 * usual, abs=0.02)
+    assert (scenes.second[seldom] < 0).all() and (scenes.count[seldom] == 1).all()
 
 
 def test_a_run_of_another_configuration_is_refused(tmp_path: Path) -> None:
