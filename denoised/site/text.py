@@ -123,7 +123,8 @@ def typeset(markdown: str) -> Markup:
         if match["code"] or match["dollar"]:
             return match[0]
         if match["inline"]:
-            return to_mathml(match["inline"])
+            # In a span: Markdown takes a line that begins with <math> for a block and ends the paragraph there.
+            return f"<span>{to_mathml(match['inline'])}</span>"
         return f'<div class="dn-math" tabindex="0">{to_mathml(match["display"], display=True)}</div>'
 
     return Markup(_MATH.sub(replace, markdown))  # our own page

@@ -7,10 +7,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from markdown import Markdown
 
 from denoised.site.math import MathError, to_mathml
 from denoised.site.pages import as_markdown, fence
-from denoised.site.text import Problems, inline, note, plain
+from denoised.site.text import Problems, inline, note, plain, typeset
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -172,6 +173,14 @@ def test_formulas_become_mathml(source: str, part: str) -> None:
 def test_what_is_not_understood_is_refused(source: str) -> None:
     with pytest.raises(MathError):
         to_mathml(source)
+
+
+@pytest.mark.parametrize("page", ["$x$ begins it.", "a line\n$x$ begins a line", "it ends in $x$"])
+def test_a_formula_stays_inside_the_paragraph_of_its_page(page: str) -> None:
+    html = Markdown().convert(typeset(page))
+    assert (
+        html.startswith("<p>") and html.endswith("</p>") and html.count("<p>") == 1 and "<mi>x</mi>" in html
+    )
 
 
 def test_a_bad_formula_is_shown_as_typed_and_reported() -> None:
