@@ -16,12 +16,7 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 from denoised.diffusion.samplers import ddim
 from denoised.errors import DenoisedError
 from denoised.metrics.judge import Judge, Reading, prepared, read
-from denoised.worlds.emoji import (
-    attributes,
-    render,
-    sample_scenes,
-    truth,
-)
+from denoised.worlds.emoji import Split, attributes, render, sample_scenes, truth
 from denoised.zoo.manifest import verify
 from denoised.zoo.recipes import NAMES, emoji_clip, emoji_judge, emoji_t2i, emoji_vae, load_recipe
 from denoised.zoo.text_to_image import load_text_to_image
@@ -266,6 +261,7 @@ def test_text_to_image_trains_on_its_zoo_and_loads_in_plain_diffusers(
 ) -> None:
     monkeypatch.setattr(emoji_t2i, "find_root", lambda: small_zoo)
     monkeypatch.setattr(emoji_t2i, "MEASURED", 6)
+    monkeypatch.setattr(emoji_t2i, "DRESSED", 3)
     emoji_t2i.load_vae.cache_clear()
     config = emoji_t2i.Config(steps=3, batch=2, pool=16, warmup=1, grounded_from=1, seldom_from=2)
     unbroken = train(emoji_t2i, config, tmp_path / "a", silent)
@@ -293,6 +289,15 @@ def test_text_to_image_trains_on_its_zoo_and_loads_in_plain_diffusers(
     assert [tile["language"] for tile in sheets["tiles"]] == ["en"] * 16 + ["ko"] * 16
     emoji_t2i.load_vae.cache_clear()
     emoji_t2i.pool.cache_clear()
+
+
+@pytest.mark.parametrize("split", emoji_t2i.SPLITS)
+def test_accessories_are_measured_on_scenes_that_wear_one(split: Split) -> None:
+    scenes = emoji_t2i.dressed(40, 3, split)
+    assert len(scenes) == 40 and (scenes.accessory > 0).all()
+    assert (scenes.second < 0).all() and (scenes.count == 1).all()
+    caption = "안경" if int(scenes.accessory[0]) == 1 else "모자"
+    assert caption in scenes.captions("ko")[0]
 
 
 def test_later_batches_take_what_is_seldom_in_the_pool_more_often() -> None:

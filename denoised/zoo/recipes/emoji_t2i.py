@@ -340,7 +340,34 @@ FLOORS = {
     "relation": 0.85,
 }
 HELD_OUT_FLOOR = 0.9
-MEASURED = 1_000  # captions of each split and language
+MEASURED = 1_000  # captions of each split and language, and for accessories, which few of them speak of, …
+DRESSED = 250  # … captions of scenes that all wear one
+
+
+def dressed(n: int, seed: int, split: Split) -> Scenes:
+    """n scenes of one object each that wears glasses or a hat."""
+    scenes = sample_scenes(100 * n, seed, split, "full")
+    return scenes[(scenes.accessory > 0).nonzero().squeeze(1)[:n]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Shares and numbers of scenes, by what is read: in drawn pictures, in real ones, by chance."""
+
+    drawn: dict[str, tuple[float, int]]
+    real: dict[str, tuple[float, int]]
+    chance: dict[str, tuple[float, int]]
+
+
+def measured(parts: Parts, judge: Judge, scenes: Scenes, language: Language) -> Measured:
+    """What the judge reads in pictures of these scenes' captions, in the scenes, and against another's caption."""
+    pictures = draw(parts, scenes.captions(language), seed=70)
+    exchanged = scenes[torch.arange(1, len(scenes) + 1) % len(scenes)]
+    return Measured(
+        followed(judge, pictures, scenes),
+        followed(judge, render(scenes, SIZE), scenes),
+        followed(judge, pictures, exchanged),
+    )
 
 
 def publish(training: Training, folder: Path, report: Callable[[str], None]) -> None:
@@ -357,12 +384,17 @@ def publish(training: Training, folder: Path, report: Callable[[str], None]) -> 
     n = MEASURED
     quality: list[dict[str, Any]] = []
     for split, language in product(SPLITS, LANGUAGES):
-        report(say(ko=f"표본 {n:,}장: {split}, {language}", en=f"{n:,} samples: {split}, {language}"))
-        scenes = sample_scenes(n, 70, split, "full")
-        pictures = draw(shipped, scenes.captions(language), seed=70)
-        shuffled = scenes[torch.arange(1, n + 1) % n]
-        chance = followed(judge, pictures, shuffled)
-        for name, (share, count) in followed(judge, pictures, scenes).items():
+        report(
+            say(
+                ko=f"표본 {n + DRESSED:,}장: {split}, {language}",
+                en=f"{n + DRESSED:,} samples: {split}, {language}",
+            )
+        )
+        found = measured(shipped, judge, sample_scenes(n, 70, split, "full"), language)
+        worn = measured(shipped, judge, dressed(DRESSED, 70, split), language)
+        for name in found.drawn:
+            by = worn if name == "accessory" else found
+            share, count = by.drawn[name]
             if not count:
                 continue
             floor = FLOORS.get(name)
@@ -374,7 +406,8 @@ def publish(training: Training, folder: Path, report: Callable[[str], None]) -> 
                     WHAT[name],
                     round(share, 4),
                     count,
-                    chance=round(chance[name][0], 4),
+                    chance=round(by.chance[name][0], 4),
+                    real=round(by.real[name][0], 4),
                     split=split,
                     language=language,
                     headline=(split, language) == ("test", "en") and name in ("object", "both", "relation"),
@@ -394,10 +427,12 @@ def publish(training: Training, folder: Path, report: Callable[[str], None]) -> 
             "Diffusion's layout.",
         ),
         protocol=Phrase(
-            ko=f"학습에 쓰지 않은 시드의 문장 {n:,}개씩, 유도 {GUIDANCE:g}, DDIM {STEPS}스텝. zoo/emoji-judge가 읽었다. "
-            "우연은 문장을 한 칸씩 밀어 견준 값이다.",
+            ko=f"학습에 쓰지 않은 시드의 문장 {n:,}개씩을 가이던스 {GUIDANCE:g}, DDIM {STEPS}스텝으로 그려 "
+            f"zoo/emoji-judge로 읽었다. 장신구는 그것을 말하는 문장 {DRESSED}개로 따로 쟀다. 우연은 문장을 한 칸씩 밀어 "
+            "견준 값, 실제 장면은 그 문장들이 말하는 장면 자체를 읽은 값이다.",
             en=f"{n:,} captions each of a seed that training never used, guidance {GUIDANCE:g}, {STEPS} DDIM steps, read "
-            "by zoo/emoji-judge. Chance: the same pictures against one another's captions.",
+            f"by zoo/emoji-judge; accessories on {DRESSED} captions that all speak of one. Chance: the same pictures "
+            "against one another's captions. Real scenes: what is read in the scenes that the captions describe.",
         ),
         parameters={
             "unet": sum(p.numel() for p in parts.unet.parameters()),
@@ -411,8 +446,8 @@ pipe = StableDiffusionPipeline.from_pretrained("zoo/emoji-t2i", low_cpu_mem_usag
 picture = pipe("빨간 배경에 고양이가 있다", guidance_scale=3, num_inference_steps=20).images[0]
 """,
         samples=Phrase(
-            ko="고르지 않은 표본: 영어 문장 열여섯, 한국어 문장 열여섯",
-            en="Uncurated samples of sixteen English and sixteen Korean captions",
+            ko="고르지 않은 표본: 학습에서 본 적 없는 짝을 말하는 영어 문장 열여섯, 한국어 문장 열여섯",
+            en="Uncurated samples of sixteen English and sixteen Korean captions that speak of pairs never trained on",
         ),
         curves=WHAT,
         guidance_scale=GUIDANCE,
@@ -464,21 +499,23 @@ MODEL_INDEX = {
 
 
 def _sheets(parts: Parts, judge: Judge, folder: Path) -> None:
-    """prompts.png and prompts.json: sixteen prompts of each language with what the judge reads."""
-    tiles, drawn = [], []
+    """Sixteen captions of each language: prompts.png with what the judge reads, samples.png of held-out pairs."""
+    tiles, drawn, unseen = [], [], []
     for language, seed in zip(LANGUAGES, (71, 72), strict=True):
+        unseen.append(
+            draw(parts, sample_scenes(16, seed, "compositions", "full").captions(language), seed=71)
+        )
         scenes = sample_scenes(16, seed, "test", "full")
         captions = scenes.captions(language)
-        pictures = draw(parts, captions, seed=seed)
+        pictures = draw(parts, captions, seed=71)
         drawn.append(pictures)
         agrees = judge.agrees(judge(pictures), truth(scenes))
         for i, prompt in enumerate(captions):
             said = _said(scenes, i)
             read = {name: bool(agrees[name][i]) for name in said}
             tiles.append({"prompt": prompt, "language": language, "read": read})
-    sheet = torch.cat(drawn)
-    write_whole(folder / "prompts.png", png(grid(sheet, 8)))
-    write_whole(folder / "samples.png", png(grid(sheet, 8)))
+    write_whole(folder / "prompts.png", png(grid(torch.cat(drawn), 8)))
+    write_whole(folder / "samples.png", png(grid(torch.cat(unseen), 8)))
     save_json(
         folder / "prompts.json",
         {
