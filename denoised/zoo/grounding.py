@@ -1,6 +1,6 @@
-"""Losses that tie the words of a caption to places: which token names which object, and where that object is.
+"""Losses that tie the words of a caption to places: which token names which thing, and where that thing is.
 
-The emoji world draws an object's exact mask beside it, so TokenCompose's token loss (Wang et al. 2023,
+The emoji world draws a thing's exact mask beside it, so TokenCompose's token loss (Wang et al. 2023,
 arXiv:2312.03626, section 3.2) needs no segmenter here. The place loss is ours; emoji-t2i's recipe says what for.
 """
 
@@ -16,41 +16,50 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from denoised.diffusion.attention import Layer, controlled
-from denoised.worlds.emoji import Scenes, load_atlas, masks
+from denoised.worlds.emoji import Scenes, accessory_masks, load_atlas, masks
 from denoised.zoo.tokenizer import LENGTH
+
+# The nouns of each accessory's phrases, in Korean with the particle, which the tokenizer does not part from them.
+WORN = ((), ("glasses", "안경을"), ("hat", "모자를"))
 
 
 def regions(scenes: Scenes, size: int) -> Tensor:
-    """(n, 2, size, size) in [0, 1]: where the first object is, all of its copies, and where the second is."""
+    """(n, 3, size, size) in [0, 1]: where the first object is, all of its copies, the second, and what is worn."""
     covered = F.avg_pool2d(masks(scenes, 2 * size), 2)
     second = covered[:, 1] * (scenes.second >= 0).float()[:, None, None]
-    return torch.stack([(covered.sum(dim=1) - second).clamp(max=1), second], dim=1)
+    first = (covered.sum(dim=1) - second).clamp(max=1)
+    return torch.stack([first, second, F.avg_pool2d(accessory_masks(scenes, 2 * size)[:, 0], 2)], dim=1)
 
 
 def nouns(tokenizer: CLIPTokenizer, scenes: Scenes, captions: Sequence[str]) -> Tensor:
-    """(n, 2, 24) bool: which tokens of a caption name its first and its second object; none where it is empty."""
+    """(n, 3, 24) bool: which tokens of a caption name its first object, its second and what is worn, if any."""
     encoded = tokenizer(list(captions), padding="max_length", return_offsets_mapping=True)
-    named = torch.zeros(len(captions), 2, LENGTH, dtype=torch.bool)
-    things = load_atlas().all
+    named = torch.zeros(len(captions), 3, LENGTH, dtype=torch.bool)
     for i, text in enumerate(captions):
-        for place, number in enumerate((int(scenes.object[i]), int(scenes.second[i]))):
-            if not text or number < 0:
+        for place, names in enumerate(_names(scenes, i)):
+            if not text or not names:
                 continue
-            thing = things[number]
-            names = "|".join(map(re.escape, (thing.en_plural, thing.en, thing.ko)))
             # Of two Korean nouns the first object's stands last, with its particle; English has no such doubt.
-            found = list(re.finditer(rf"(?<!\w)(?:{names})", text))
+            found = list(re.finditer(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})", text))
             start, end = found[-1 if place == 0 else 0].span()
             for token, (first, last) in enumerate(encoded["offset_mapping"][i]):
                 named[i, place, token] = first < last and start <= first and last <= end
     return named
 
 
+def _names(scenes: Scenes, i: int) -> list[tuple[str, ...]]:
+    """What scene i's first object, its second and what it wears can be called; nothing where there is none."""
+    things = load_atlas().all
+    objects = [things[n] if n >= 0 else None for n in (int(scenes.object[i]), int(scenes.second[i]))]
+    called = [(thing.en_plural, thing.en, thing.ko) if thing else () for thing in objects]
+    return [*called, WORN[int(scenes.accessory[i])]]
+
+
 def token_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
     """TokenCompose's token loss, a mean over layers and nouns: the squared share of attention that lies outside.
 
-    `maps`: the cross-attention of each layer (n, heads, queries, 24). `named` (n, 2, 24) bool, `where`
-    (n, 2, h, h) in [0, 1]. 0 where nothing is named.
+    `maps`: the cross-attention of each layer (n, heads, queries, 24). `named` (n, k, 24) bool, `where`
+    (n, k, h, h) in [0, 1]. 0 where nothing is named.
     """
     chosen = named.any(dim=2)
     losses = []
@@ -65,13 +74,14 @@ def token_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
 def place_loss(head: nn.Linear, states: Tensor, named: Tensor, scenes: Scenes) -> Tensor:
     """The cross-entropy of the head that reads an object's place off its word: alone, or its relation to the other.
 
-    `states` (n, 24, 128), `named` (n, 2, 24) bool. In English nothing that stands before the first noun tells its
-    place, in Korean nothing before the second's, so their loss stays at that of a guess. 0 where nothing is named.
+    `states` (n, 24, 128), `named` (n, 3, 24) bool, of which only the objects' words count. In English nothing
+    that stands before the first noun tells its place, in Korean nothing before the second's, so their loss stays at
+    that of a guess. 0 where nothing is named.
     """
     # Relations come in pairs of opposites: what is left of the second has the second to its right.
     places = torch.stack([1 + scenes.relation, 1 + (scenes.relation ^ 1)], dim=1)
     places[scenes.second < 0] = 0
-    row, place, token = named.nonzero(as_tuple=True)
+    row, place, token = named[:, :2].nonzero(as_tuple=True)
     if not len(row):
         return torch.zeros(())
     return F.cross_entropy(head(states[row, token].float()), places[row, place])

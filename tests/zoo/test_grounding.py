@@ -24,11 +24,12 @@ def test_the_words_that_name_the_objects_are_found_in_both_languages(tmp_path: P
         named = nouns(tokenizer, scenes, captions)
         tokens = tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
         for i, text in enumerate(captions):
+            said = [str(tokenizer.decode(tokens[i, which])).replace(" ", "") for which in named[i]]
             for which, number in enumerate((int(scenes.object[i]), int(scenes.second[i]))):
-                said = str(tokenizer.decode(tokens[i, named[i, which]])).replace(" ", "")
                 thing = things[number]
                 names = {thing.en, thing.en_plural, thing.ko} if number >= 0 else {""}
-                assert said in {name.replace(" ", "") for name in names}, (text, which)
+                assert said[which] in {name.replace(" ", "") for name in names}, (text, which)
+            assert said[2] in ({""}, {"glasses", "안경을"}, {"hat", "모자를"})[int(scenes.accessory[i])], text
     assert not nouns(tokenizer, scenes[:1], [""]).any()
 
 
@@ -44,13 +45,17 @@ def test_the_second_object_is_named_last_in_english_and_first_in_korean(tmp_path
 
 
 def test_regions_are_where_the_objects_were_drawn() -> None:
-    scenes = place([Scene("cat", "dog", "above"), Scene("cat", count=3), Scene("cat")], seed=1)
+    scenes = place(
+        [Scene("cat", "dog", "above"), Scene("cat", count=3), Scene("cat", accessory="hat")], seed=1
+    )
     where = regions(scenes, 16)
-    assert where.shape == (3, 2, 16, 16) and where.min() >= 0 and where.max() <= 1
+    assert where.shape == (3, 3, 16, 16) and where.min() >= 0 and where.max() <= 1
     rows = torch.arange(16.0)[:, None]
-    upper, lower = ((rows * part).sum() / part.sum() for part in where[0])
+    upper, lower = ((rows * part).sum() / part.sum() for part in where[0, :2])
     assert upper < lower
-    assert (where[1:, 1] == 0).all()
+    assert (where[1:, 1] == 0).all() and (where[:2, 2] == 0).all()
+    hat, cat = ((rows * part).sum() / part.sum() for part in where[2, [2, 0]])
+    assert hat < cat
     apart = masks(scenes, 64)[1, :3].mean(dim=(1, 2)).sum()
     torch.testing.assert_close(where[1, 0].mean(), apart, atol=0.02, rtol=0)  # all three cats
 

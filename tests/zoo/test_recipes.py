@@ -263,7 +263,9 @@ def test_text_to_image_trains_on_its_zoo_and_loads_in_plain_diffusers(
     monkeypatch.setattr(emoji_t2i, "MEASURED", 6)
     monkeypatch.setattr(emoji_t2i, "DRESSED", 3)
     emoji_t2i.load_vae.cache_clear()
-    config = emoji_t2i.Config(steps=3, batch=2, pool=16, warmup=1, grounded_from=1, seldom_from=2)
+    config = emoji_t2i.Config(
+        steps=3, batch=2, pool=16, warmup=1, grounded_from=1, worn_from=2, seldom_from=2
+    )
     unbroken = train(emoji_t2i, config, tmp_path / "a", silent)
     train(emoji_t2i, config, tmp_path / "b", silent, until=1)
     resumed = train(emoji_t2i, config, tmp_path / "b", silent)

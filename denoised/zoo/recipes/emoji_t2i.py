@@ -86,7 +86,7 @@ SCHEDULER = {
 
 @dataclass
 class Config:
-    steps: int = 10_000
+    steps: int = 13_200
     batch: int = 64
     pool: int = 49_152  # scenes whose latents are computed once
     learning_rate: float = 1e-3
@@ -100,6 +100,7 @@ class Config:
     grounded_from: int = 3_820  # the step from which these two are added to the denoising loss:
     grounding: float = 0.1  # weight of the token loss
     places: float = 0.1  # weight of the loss of the head that reads places off words
+    worn_from: int = 10_341  # the step from which the token loss is also asked of the word for what is worn
     seldom_from: int = 5_647  # the step from which this is so:
     seldom: float = 0.4  # share of a batch drawn from the single objects that wear something or have a style
     bf16: bool = True  # autocast of the forward pass; weights and optimizer stay float32
@@ -229,9 +230,12 @@ def loss(network: Parts, config: Config, step: int) -> Tensor:
         return denoising
     drawn = scenes[chosen]
     named = nouns(network.tokenizer, drawn, captions)
+    tied = named.clone()
+    if step < config.worn_from:
+        tied[:, 2] = False
     return (
         denoising
-        + config.grounding * token_loss(maps, named, regions(drawn, LATENT_SIZE))
+        + config.grounding * token_loss(maps, tied, regions(drawn, LATENT_SIZE))
         + config.places * place_loss(network.places, states, named, drawn)
     )
 
