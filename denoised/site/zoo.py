@@ -115,6 +115,7 @@ class Manifest(BaseModel):
     protocol: Text | None = None
     quality: tuple[Row, ...] = ()
     samples: Text | None = None
+    limits: Text | None = None
 
     @model_validator(mode="after")
     def _rows_differ(self) -> Self:

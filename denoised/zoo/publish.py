@@ -58,13 +58,14 @@ def publish(
     parameters: int | dict[str, int],
     usage: str,
     samples: Phrase | None = None,
+    limits: Phrase | None = None,
     curves: Mapping[str, Phrase] | None = None,
     **facts: Any,
 ) -> None:
     """Write the manifest of `files`, both curves and the card of a trained checkpoint.
 
     `usage` is Python that loads the folder in plain diffusers or transformers, `samples` the caption of
-    samples.png, `curves` what the columns of the quality curve are called.
+    samples.png, `limits` what keeps it below a floor, `curves` what the columns of the quality curve are called.
     """
     name, config = training.recipe.NAME, training.config
     every = max(1, training.step // 200)
@@ -87,6 +88,7 @@ def publish(
         "quality": quality,
         "license": "Apache-2.0",
         **({"samples": {"en": samples.en, "ko": samples.ko}} if samples else {}),
+        **({"limits": {"en": limits.en, "ko": limits.ko}} if limits else {}),
         **facts,
     }
     write_manifest(folder, files, content)
@@ -107,6 +109,10 @@ def card(name: str, facts: Mapping[str, Any], curve: list[dict[str, Any]], usage
     picture = ""
     if "samples" in facts:
         picture = f"![{facts['samples']['en']}](samples.png)\n\n"
+    limits = {"en": "", "ko": ""}
+    if "limits" in facts:
+        limits["en"] = f"## What limits it\n\n{facts['limits']['en']}\n\n"
+        limits["ko"] = f"\n### 무엇이 한계인가\n\n{facts['limits']['ko']}\n"
     trained = f"{facts['steps']:,} steps of {facts['config']['batch']}, {facts['pictures_seen']:,} pictures"
     return f"""---
 license: apache-2.0
@@ -131,7 +137,7 @@ tags: [emoji-world]
 
 {_table(facts["quality"], "en")}
 
-{_curve(curve)}
+{limits["en"]}{_curve(curve)}
 ## Use
 
 ```python
@@ -147,7 +153,7 @@ tags: [emoji-world]
 {facts["protocol"]["ko"]}
 
 {_table(facts["quality"], "ko")}
-"""
+{limits["ko"]}"""
 
 
 def _table(quality: list[dict[str, Any]], language: Literal["en", "ko"]) -> str:
