@@ -71,6 +71,27 @@ def token_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
     return torch.cat(losses).mean() if bool(chosen.any()) else torch.zeros(())
 
 
+def pixel_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
+    """TokenCompose's pixel loss, a mean over layers and nouns: the cross-entropy of attention with the mask.
+
+    The token loss asks where a word is looked at, this one how much. Arguments as for `token_loss`; 0 where nothing
+    is named.
+    """
+    chosen = named.any(dim=2)
+    where = where / where.sum(dim=1, keepdim=True).clamp(
+        min=1
+    )  # what is worn shares its pixels with who wears it
+    losses = []
+    for layer in maps:
+        side = int(layer.shape[2] ** 0.5)
+        paid = torch.einsum("nql,njl->njq", layer.float().mean(dim=1), named.float())[chosen]
+        inside = F.adaptive_avg_pool2d(where, side).flatten(2)[chosen]
+        losses.append(
+            F.binary_cross_entropy(paid.clamp(1e-6, 1 - 1e-6), inside, reduction="none").mean(dim=1)
+        )
+    return torch.cat(losses).mean() if bool(chosen.any()) else torch.zeros(())
+
+
 def place_loss(head: nn.Linear, states: Tensor, named: Tensor, scenes: Scenes) -> Tensor:
     """The cross-entropy of the head that reads an object's place off its word: alone, or its relation to the other.
 

@@ -76,6 +76,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "about": {"en": "An example of 64 pixels.", "ko": "64 픽셀의 보기."},
         "protocol": {"en": "Guidance 30, seed 70.", "ko": "가이던스 30, 시드 70."},
         "samples": {"en": "One of each", "ko": "하나씩"},
+        "limits": {"en": "Penguins slide.", "ko": "펭귄은 미끄러진다."},
         "parameters": {"unet": 9_000_000, "vae": 1_500_000},
         "recipe": "denoised train example",
         "hours": 1.25,

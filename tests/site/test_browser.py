@@ -213,7 +213,13 @@ def test_hostile_entries_are_inert_in_a_real_browser(browser: Browser, tmp_path:
     write_record(root / "outputs" / "ddim", "mini", record, {"sample.png": png(8, 8, 1)})
     both = {"ko": evil, "en": evil}
     facts = exhibits.manifest(
-        about=both, protocol=both, samples=both, recipe=evil, hardware=evil, config={evil: evil}
+        about=both,
+        protocol=both,
+        samples=both,
+        limits=both,
+        recipe=evil,
+        hardware=evil,
+        config={evil: evil},
     )
     facts["quality"][0] |= both
     folder = exhibits.write_checkpoint(root, facts=facts)

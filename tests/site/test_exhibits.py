@@ -46,6 +46,9 @@ def test_a_value_below_its_floor_is_shown_as_such(project: Path, tmp_path: Path)
     ):  # fmt: skip
         page = text(out, language, "zoo/example")
         assert below in page and met in page and count in page
+        assert {"en": "What limits it Penguins slide.", "ko": "무엇이 한계인가 펭귄은 미끄러진다."}[
+            language
+        ] in page
         assert below in text(out, language, "zoo")
 
 
@@ -341,10 +344,11 @@ def test_the_projects_own_worlds_and_checkpoints_have_pages(tmp_path: Path) -> N
     )
     for checkpoint in pages.library.checkpoints:
         facts = checkpoint.manifest
-        texts = [each for each in (facts.about, facts.protocol, facts.samples, *facts.quality) if each]
-        for said in texts:
-            ko, en = (re.findall(r"\d+(?:[.,]\d+)*", getattr(said, language)) for language in ("ko", "en"))
-            assert sorted(ko) == sorted(en), f"{checkpoint.name}: {said.en}"
+        said = (facts.about, facts.protocol, facts.samples, facts.limits, *facts.quality)
+        texts = [each for each in said if each]
+        for each in texts:
+            ko, en = (re.findall(r"\d+(?:[.,]\d+)*", getattr(each, language)) for language in ("ko", "en"))
+            assert sorted(ko) == sorted(en), f"{checkpoint.name}: {each.en}"
 
 
 @pytest.mark.parametrize("name", NAMES)

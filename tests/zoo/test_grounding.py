@@ -1,4 +1,4 @@
-"""The token and the place loss: which words name which object, and where that object is."""
+"""The token, the pixel and the place loss: which words name which object, and where that object is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from denoised.worlds.emoji import RELATIONS, Scene, load_atlas, masks, place, sample_scenes
-from denoised.zoo.grounding import nouns, place_loss, regions, token_loss
+from denoised.zoo.grounding import nouns, pixel_loss, place_loss, regions, token_loss
 from denoised.zoo.recipes.emoji_t2i import LANGUAGES
 from denoised.zoo.tokenizer import load_tokenizer, write_tokenizer
 
@@ -77,6 +77,26 @@ def test_the_token_loss_is_the_squared_share_of_attention_outside() -> None:
         assert token_loss([maps[1]], named, where).item() == pytest.approx(1)
         assert token_loss([(maps[0] + 3 * maps[1])], named, where).item() == pytest.approx(0.75**2)
     assert token_loss(maps, torch.zeros_like(named), where) == 0
+
+
+def test_the_pixel_loss_is_the_cross_entropy_of_attention_with_the_masks() -> None:
+    """The object's mask is the left half; what it wears lies within, on the left quarter, and takes half of its share."""
+    where = torch.zeros(1, 2, 16, 16)
+    where[0, 0, :, :8] = where[0, 1, :, :4] = 1
+    named = torch.zeros(1, 2, 24, dtype=torch.bool)
+    named[0, 0, 3] = named[0, 1, 5] = True
+    attention = torch.full((1, 2, 16, 16, 24), 1e-6)
+    attention[..., :4, (3, 5)] = 0.5
+    attention[..., 4:8, 3] = 1 - 1e-6
+    least = torch.tensor(2.0).log() / 4  # the entropy of a fair coin on a quarter of the pixels
+    assert pixel_loss([attention.flatten(2, 3)], named, where).item() == pytest.approx(least.item(), abs=1e-4)
+    # Unlike the token loss, it also falls when the same places are looked at more.
+    weak = pixel_loss([attention.flatten(2, 3) / 10], named, where)
+    assert least < weak < pixel_loss([attention.flatten(2, 3) / 100], named, where)
+    assert token_loss([attention.flatten(2, 3) / 10], named, where) == pytest.approx(
+        token_loss([attention.flatten(2, 3)], named, where).item(), abs=1e-3
+    )
+    assert pixel_loss([attention.flatten(2, 3)], torch.zeros_like(named), where) == 0
 
 
 def test_the_place_loss_asks_of_each_word_where_its_object_is() -> None:

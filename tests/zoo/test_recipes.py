@@ -11,12 +11,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
+from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from denoised.diffusion.samplers import ddim
 from denoised.errors import DenoisedError
 from denoised.metrics.judge import Judge, Reading, prepared, read
-from denoised.worlds.emoji import Split, attributes, render, sample_scenes, truth
+from denoised.worlds.emoji import Scenes, Split, attributes, render, sample_scenes, truth
 from denoised.zoo.manifest import verify
 from denoised.zoo.recipes import NAMES, emoji_clip, emoji_judge, emoji_t2i, emoji_vae, load_recipe
 from denoised.zoo.text_to_image import load_text_to_image
@@ -264,7 +265,15 @@ def test_text_to_image_trains_on_its_zoo_and_loads_in_plain_diffusers(
     monkeypatch.setattr(emoji_t2i, "DRESSED", 3)
     emoji_t2i.load_vae.cache_clear()
     config = emoji_t2i.Config(
-        steps=3, batch=2, pool=16, warmup=1, grounded_from=1, worn_from=2, seldom_from=2
+        steps=4,
+        batch=5,
+        pool=16,
+        worn_pool=4,
+        warmup=1,
+        grounded_from=1,
+        worn_from=2,
+        seldom_from=2,
+        words_from=3,
     )
     unbroken = train(emoji_t2i, config, tmp_path / "a", silent)
     train(emoji_t2i, config, tmp_path / "b", silent, until=1)
@@ -277,6 +286,9 @@ def test_text_to_image_trains_on_its_zoo_and_loads_in_plain_diffusers(
     emoji_t2i.publish(unbroken, folder, silent)
     facts = verify(folder)
     assert facts["parameters"]["unet"] < 12e6
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"## What limits it\n\n{facts['limits']['en']}\n\n## Use" in card
+    assert card.endswith(f"### 무엇이 한계인가\n\n{facts['limits']['ko']}\n")
     pipe = StableDiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
     pipe.set_progress_bar_config(disable=True)
     ours = load_text_to_image(folder, shipped=True)
@@ -303,18 +315,44 @@ def test_accessories_are_measured_on_scenes_that_wear_one(split: Split) -> None:
 
 
 def test_later_batches_take_what_is_seldom_in_the_pool_more_often() -> None:
-    scenes = sample_scenes(2000, 0, "train", "full")
-    seldom = (scenes.style > 0) | (scenes.accessory > 0)
-    config = emoji_t2i.Config(batch=20_000, seldom_from=5, seldom=0.4)
+    scenes = Scenes.joined(sample_scenes(2000, 0, "train", "full"), emoji_t2i.dressed(100, 1, "train"))
+    seldom, worn = (scenes.style > 0) | (scenes.accessory > 0), scenes.accessory > 0
+    config = emoji_t2i.Config(batch=20_000, pool=2000, worn_pool=100, seldom_from=5, seldom=0.4, words_from=7)
 
-    def share(step: int) -> float:
+    def share(step: int, of: Tensor) -> float:
         chosen = emoji_t2i.choose(scenes, config, step, torch.Generator().manual_seed(step))
-        return float(seldom[chosen].float().mean())
+        assert (chosen < 2000).all() if step < 7 else set(range(2000, 2100)) <= set(chosen.tolist())
+        return float(of[chosen].float().mean())
 
-    usual = float(seldom.float().mean())
-    assert share(4) == pytest.approx(usual, abs=0.02)
-    assert share(5) == pytest.approx(0.4 + 0.6 * usual, abs=0.02)
+    usual, of_seldom = float(seldom[:2000].float().mean()), float(worn[:2000][seldom[:2000]].float().mean())
+    assert share(4, seldom) == pytest.approx(usual, abs=0.02)
+    assert share(5, seldom) == pytest.approx(0.4 + 0.6 * usual, abs=0.02)
+    assert share(7, seldom) == pytest.approx(0.4 + 0.6 * usual, abs=0.02)
+    expected = 0.2 + 0.2 * of_seldom + 0.6 * float(worn[:2000].float().mean())
+    assert share(7, worn) == pytest.approx(expected, abs=0.02)
     assert (scenes.second[seldom] < 0).all() and (scenes.count[seldom] == 1).all()
+
+
+def test_a_sentence_is_left_to_its_words(small_zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emoji_t2i, "find_root", lambda: small_zoo)
+    parts = emoji_t2i.build(emoji_t2i.Config()).eval()
+    captions = ["a cat with glasses", "안경을 쓴 고양이가 있다", ""]
+    states = parts.encode(captions)
+    words = parts.words(captions, states)
+    assert torch.equal(words[0, :5], states[0, :5])  # the beginning and four words
+    assert torch.equal(words[1, :5], states[1, :5])
+    empty = parts.encode([""])[0]
+    for row in words[:2]:
+        torch.testing.assert_close(row[5:], empty[5:])
+    torch.testing.assert_close(words[2], empty)
+    assert not torch.allclose(states[0, 5:], empty[5:], atol=1e-3)
+
+
+def test_the_last_phase_has_a_learning_rate_of_its_own() -> None:
+    config = emoji_t2i.Config(steps=110, warmup=10, words_from=100, second_rate=3e-4)
+    rates = [emoji_t2i.learning_rate(config, step) for step in range(110)]
+    assert max(rates) == pytest.approx(config.learning_rate) and rates[99] < config.learning_rate / 20
+    assert rates[100:] == pytest.approx([3e-4 * (1 - i / 10) for i in range(10)])
 
 
 def test_a_run_of_another_configuration_is_refused(tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ class Scenes:
     def __getitem__(self, index: slice | Tensor | list[int]) -> Scenes:
         return Scenes(*(getattr(self, f.name)[index] for f in fields(self)))
 
+    @classmethod
+    def joined(cls, *parts: Scenes) -> Scenes:
+        """The scenes of all parts, one after another."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
     def things(self) -> Tensor:
         """(n, 4) int64: which object stands in each slot, -1 where none."""
         things = self.object[:, None].expand(-1, SLOTS).clone()
