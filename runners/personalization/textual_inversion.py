@@ -49,11 +49,11 @@ from denoised.zoo.text_to_image import TextToImage
 class Config:
     subjects: int = 4  # held-out emoji, each with a word of its own
     pictures: int = 5  # of each subject; the paper uses 3 to 5
-    train_steps: int = 400
+    train_steps: int = 200
     train_batch: int = 4  # pictures of each subject in a step
     learning_rate: float = 5e-3  # of AdamW, as it is: not scaled by the batch
     name_background: bool = False  # training prompts say what is behind the subject
-    trials: int = 8  # noises and timesteps for each picture, by which the existing word is chosen
+    trials: int = 4  # noises and timesteps for each picture, by which the existing word is chosen
     bf16: bool = True  # autocast of the networks in training
     steps: int = 20  # of DDIM, for the pictures that are measured
     guidance_scale: float | None = None  # null: the checkpoint's own
