@@ -47,10 +47,10 @@ JUDGE = "zoo/emoji-judge: attributes of emoji scenes"
 
 @dataclass
 class Config:
-    train_steps: list[int] = field(default_factory=lambda: [600])  # the last is the claim's, others a curve
+    train_steps: list[int] = field(default_factory=lambda: [240])  # the last is the claim's, others a curve
     train_batch: int = 16
     train_scenes: int = 2048  # drawn and encoded once
-    learning_rate: float = 5e-4  # of AdamW
+    learning_rate: float = 1e-3  # of AdamW
     drop_prompt: float = 0.5  # share of training prompts replaced by the empty one
     bf16: bool = True  # autocast of the networks in training
     steps: int = 20  # of DDIM, for the pictures that are measured
@@ -68,7 +68,7 @@ class Config:
 
 REHEARSAL: dict[str, Any] = {"train_steps": [2], "train_batch": 2, "train_scenes": 4, "steps": 2}
 SCALES: dict[str, dict[str, Any]] = {
-    "mini": {"model": "emoji-t2i", "images": 96, "batch": 32},
+    "mini": {"model": "emoji-t2i", "images": 64, "batch": 32},
     "smoke": {"model": "emoji-t2i", **REHEARSAL},
     # The training of the official tutorial (docs/train.md) on a drawn data set: 4,000 steps of batch 4 at 1e-5.
     # The paper's own edges took 3 million pictures and 600 GPU hours. Sampling as in § 4: 20 DDIM steps.
