@@ -104,7 +104,7 @@ class Config:
     pool: int = 49_152  # scenes whose latents are computed once
     learning_rate: float = 1e-3
     warmup: int = 300  # steps until the learning rate is full
-    decay: float = 0.25  # share of the steps, the last ones, over which it falls to zero
+    decay: float = 0.25  # share of the steps before `words_from`, the last ones, over which it falls to zero
     ema: float = 0.999  # decay of the averaged weights, which are the ones shipped
     gradient_clip: float = 1.0
     gamma: float = 20.0  # the loss weighs min(SNR + 1, gamma) / (SNR + 1)
@@ -117,9 +117,7 @@ class Config:
     seldom_from: int = 5_647  # the step from which this is so:
     seldom: float = 0.4  # share of a batch drawn from the single objects that wear something or have a style
     words_from: int = 13_200  # the step from which this is so:
-    worn_pool: int = (
-        16_384  # further scenes, all of objects that wear something; half of the seldom are drawn from them
-    )
+    worn_pool: int = 16_384  # further scenes of objects that wear something, for half of the seldom
     magnitude: float = 0.05  # weight of the pixel loss
     second_rate: float = 5e-4  # the learning rate, which falls to zero over the remaining steps
     words_only: float = 0.5  # share of examples whose sentence is to be read off its words alone
