@@ -36,8 +36,6 @@ from denoised.worlds.emoji.scenes import PLAIN_SIZES, SLOTS
 from denoised.worlds.korean import with_particle
 
 
-@pytest.mark.parametrize("kind", ["plain", "full"])
-@pytest.mark.parametrize("split", ["train", "test", "compositions"])
 def test_joined_scenes_are_those_of_the_parts_in_order() -> None:
     a, b = sample_scenes(3, 0, "train", "full"), sample_scenes(2, 1, "test", "full")
     joined = Scenes.joined(a, b)
@@ -45,6 +43,8 @@ def test_joined_scenes_are_those_of_the_parts_in_order() -> None:
     assert torch.equal(render(joined, 32), torch.cat([render(a, 32), render(b, 32)]))
 
 
+@pytest.mark.parametrize("kind", ["plain", "full"])
+@pytest.mark.parametrize("split", ["train", "test", "compositions"])
 def test_scene_i_does_not_depend_on_how_many_are_drawn(split: str, kind: str) -> None:
     few, many = (sample_scenes(n, 3, split, kind) for n in (5, 200))  # type: ignore[arg-type]
     for column in fields(Scenes):
