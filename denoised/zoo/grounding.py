@@ -7,7 +7,7 @@ arXiv:2312.03626, section 3.2) needs no segmenter here. The place loss is ours; 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -61,14 +61,11 @@ def token_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
     `maps`: the cross-attention of each layer (n, heads, queries, 24). `named` (n, k, 24) bool, `where`
     (n, k, h, h) in [0, 1]. 0 where nothing is named.
     """
-    chosen = named.any(dim=2)
-    losses = []
-    for layer in maps:
-        side = int(layer.shape[2] ** 0.5)
-        paid = torch.einsum("nql,njl->njq", layer.float().mean(dim=1), named.float())[chosen]
-        inside = F.adaptive_avg_pool2d(where, side).flatten(2)[chosen]
-        losses.append((1 - (paid * inside).sum(dim=1) / paid.sum(dim=1).clamp(min=1e-6)).square())
-    return torch.cat(losses).mean() if bool(chosen.any()) else torch.zeros(())
+    losses = [
+        (1 - (paid * inside).sum(dim=1) / paid.sum(dim=1).clamp(min=1e-6)).square()
+        for paid, inside in _paid(maps, named, where)
+    ]
+    return torch.cat(losses).mean() if bool(named.any()) else torch.zeros(())
 
 
 def pixel_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
@@ -77,19 +74,23 @@ def pixel_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
     The token loss asks where a word is looked at, this one how much. Arguments as for `token_loss`; 0 where nothing
     is named.
     """
-    chosen = named.any(dim=2)
     where = where / where.sum(dim=1, keepdim=True).clamp(
         min=1
     )  # what is worn shares its pixels with who wears it
-    losses = []
+    losses = [
+        F.binary_cross_entropy(paid.clamp(1e-6, 1 - 1e-6), inside, reduction="none").mean(dim=1)
+        for paid, inside in _paid(maps, named, where)
+    ]
+    return torch.cat(losses).mean() if bool(named.any()) else torch.zeros(())
+
+
+def _paid(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each layer and noun the attention that each place pays it (nouns, queries), and its mask there."""
+    chosen = named.any(dim=2)
     for layer in maps:
         side = int(layer.shape[2] ** 0.5)
         paid = torch.einsum("nql,njl->njq", layer.float().mean(dim=1), named.float())[chosen]
-        inside = F.adaptive_avg_pool2d(where, side).flatten(2)[chosen]
-        losses.append(
-            F.binary_cross_entropy(paid.clamp(1e-6, 1 - 1e-6), inside, reduction="none").mean(dim=1)
-        )
-    return torch.cat(losses).mean() if bool(chosen.any()) else torch.zeros(())
+        yield paid, F.adaptive_avg_pool2d(where, side).flatten(2)[chosen]
 
 
 def place_loss(head: nn.Linear, states: Tensor, named: Tensor, scenes: Scenes) -> Tensor:
