@@ -74,9 +74,8 @@ def pixel_loss(maps: Sequence[Tensor], named: Tensor, where: Tensor) -> Tensor:
     The token loss asks where a word is looked at, this one how much. Arguments as for `token_loss`; 0 where nothing
     is named.
     """
-    where = where / where.sum(dim=1, keepdim=True).clamp(
-        min=1
-    )  # what is worn shares its pixels with who wears it
+    # What is worn shares its pixels with who wears it.
+    where = where / where.sum(dim=1, keepdim=True).clamp(min=1)
     losses = [
         F.binary_cross_entropy(paid.clamp(1e-6, 1 - 1e-6), inside, reduction="none").mean(dim=1)
         for paid, inside in _paid(maps, named, where)

@@ -17,7 +17,7 @@ What a pool of scenes shows seldom was drawn worst: after 8,000 steps without `C
 object in 47 % of sketches (36 of 1,000 scenes) and saw 70 % of glasses (44 of 1,000).
 
 In the last phase (`Config.words_from`) the cross-attention is turned to the words. Until then it paid them 1 to 5 %
-and the rest to the tokens after the last word, whose states hold the whole sentence, each sentence in its own way. So
+and the rest to the start token and those after the last word, which hold the whole sentence, each in its own way. So
 the maps of one sentence said nothing to another: Prompt-to-Prompt's word swaps changed the background by 31 grey
 levels (seed 7, 48 pictures; 10 after this phase, 4 to 7 by the prompt alone). TokenCompose's pixel loss asks how much
 a place looks at its word, and in half of the examples the tokens after the last word are those of the empty caption.
@@ -234,7 +234,7 @@ def choose(scenes: Scenes, config: Config, step: int, generator: torch.Generator
 
 
 def loss(network: Parts, config: Config, step: int) -> Tensor:
-    """The mean weighted squared error of v over a batch of latents; later also token and place loss."""
+    """The mean weighted squared error of v over a batch of latents; later also token, place and pixel loss."""
     seed = int(np.random.SeedSequence([config.seed, step]).generate_state(1, np.uint64)[0])
     generator = torch.Generator().manual_seed(seed)
     scenes, latents = pool(config.pool, config.worn_pool, config.seed)
@@ -504,7 +504,7 @@ picture = pipe("빨간 배경에 고양이가 있다", guidance_scale=3, num_inf
             ko="고르지 않은 표본: 학습에서 본 적 없는 짝을 말하는 영어 문장 열여섯, 한국어 문장 열여섯",
             en="Uncurated samples of sixteen English and sixteen Korean captions that speak of pairs never trained on",
         ),
-        limits=LIMITS,
+        limits=LIMITS if any(line["value"] < line.get("floor", 0) for line in quality) else None,
         curves=WHAT,
         guidance_scale=GUIDANCE,
         words=known_words(),
