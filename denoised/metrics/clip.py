@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoised.metrics.facts import metric
 from denoised.metrics.features import check_pictures
-
-VERSION = "1"  # raise it whenever a change alters values
 
 
 class Clip:
@@ -43,6 +42,7 @@ class Clip:
         self._mean = torch.tensor(mean, device=model.device).reshape(3, 1, 1)
         self._deviation = torch.tensor(deviation, device=model.device).reshape(3, 1, 1)
 
+    @metric("clip-score", better="higher", low=-1.0, high=1.0)
     def similarity(self, pictures: Tensor, prompts: Sequence[str]) -> Tensor:
         """The cosine between picture i and prompt i: (n,) in [-1, 1], for pictures (n, 3, h, w) in [-1, 1].
 
@@ -53,6 +53,11 @@ class Clip:
         if len(prompts) != len(pictures):
             raise ValueError(f"{len(pictures)} pictures need as many prompts, not {len(prompts)}")
         return F.cosine_similarity(self.pictures(pictures), self.texts(prompts))
+
+    @metric("prompt-preferred", better="higher", low=0.0, high=1.0)
+    def prefers(self, pictures: Tensor, prompts: Sequence[str], others: Sequence[str]) -> Tensor:
+        """(n,) bool: whether picture i is nearer to prompt i than to other i. Raises what `similarity` raises."""
+        return self.similarity(pictures, prompts) > self.similarity(pictures, others)
 
     @torch.no_grad()
     def pictures(self, pictures: Tensor) -> Tensor:

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoised.metrics.facts import metric
 from denoised.metrics.features import check_pictures
-
-VERSION = "1"  # raise it whenever a change alters values
 
 THRESHOLD = 0.3  # of the gradient; 1 is what a step from black to white has on either side
 SIZE = 64  # pixels a side at which edges are looked for, whatever the size of the pictures
@@ -57,6 +56,7 @@ def edge_f1(found: Tensor, wanted: Tensor, tolerance: int = 1) -> Tensor:
     return torch.where((n_found == 0) & (n_wanted == 0), 1.0, f1)
 
 
+@metric("edge-agreement", better="higher", low=0.0, high=1.0)
 def edge_agreement(pictures: Tensor, wanted: Tensor) -> Tensor:
     """(n,) float32 in [0, 1]: the F1 of the edges in pictures (n, 3, h, w) with `wanted` (n, 1, SIZE, SIZE).
 

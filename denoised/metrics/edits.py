@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoised.metrics.facts import metric
 from denoised.metrics.subjects import foreground
-
-VERSION = "1"  # raise it whenever a change alters values
 
 GROWN = 2  # pixels around a thing that are not counted as background: a decoder blurs that far
 
@@ -30,6 +29,7 @@ def things(pictures: Tensor) -> Tensor:
     return (between(1) * between(2)).bool()
 
 
+@metric("background-rmse", better="lower", low=0.0)
 def outside_rmse(source: Tensor, edited: Tensor, inside: Tensor) -> float:
     """Root mean square difference of pictures (n, 3, h, w) outside `inside` (n, h, w) bool, grown by GROWN pixels.
 
@@ -42,12 +42,14 @@ def outside_rmse(source: Tensor, edited: Tensor, inside: Tensor) -> float:
     return float(squares.sqrt() * 127.5)
 
 
+@metric("layout-iou", better="higher", low=0.0, high=1.0)
 def layout_iou(source: Tensor, edited: Tensor) -> Tensor:
     """(n,) in [0, 1]: intersection over union of two regions (n, h, w) bool; 0 where both are empty."""
     both, either = (source & edited).sum(dim=(1, 2)), (source | edited).sum(dim=(1, 2))
     return both / either.clamp(min=1)
 
 
+@metric("picture-rmse", better="lower", low=0.0)
 def picture_rmse(source: Tensor, edited: Tensor) -> Tensor:
     """(n,) root mean square difference of whole pictures (n, 3, h, w), in grey levels of 255."""
     return (source - edited).square().mean(dim=(1, 2, 3)).sqrt() * 127.5

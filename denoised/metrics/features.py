@@ -7,6 +7,7 @@ and every metric that uses it says so in its name.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import safetensors.torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 EFFNET_NAME = "effnet-lite0"
 EFFNET_SIZE = 96  # pixels a side that pictures are resized to: a 3×3 map of features, averaged
+VERSION = "1"  # of the arithmetic here: raise it whenever a change alters features
 
 
 class EfficientNetLite0:
@@ -33,6 +35,7 @@ class EfficientNetLite0:
         wrong = [k for k in missing if not k.startswith("_fc.") and "num_batches" not in k] + list(unexpected)
         if wrong:
             raise ValueError(f"{weights} does not hold EfficientNet-Lite0: {', '.join(sorted(wrong)[:5])}")
+        self.fingerprint = f"{hashlib.sha256(weights.read_bytes()).hexdigest()} {EFFNET_SIZE} {VERSION}"
         # eval: a batch norm left in train mode makes each picture's features depend on its batch.
         self._network = network.eval().to(memory_format=torch.channels_last)
 
@@ -45,19 +48,45 @@ class EfficientNetLite0:
         return torch.cat([self._features(part) for part in pictures.split(batch)])
 
     @torch.inference_mode()
+    def maps(self, pictures: Tensor) -> list[Tensor]:
+        """The last map of each resolution, (n, c, h, w) float32: 48, 24, 12, 6 and 3 pixels a side.
+
+        For `denoised.metrics.perceptual`. Raises what a call raises.
+        """
+        check_pictures(pictures)
+        x = self._network._swish(self._network._bn0(self._network._conv_stem(_resized(pictures))))
+        maps: list[Tensor] = []
+        for block in self._network._blocks:
+            before, x = x, block(x)
+            if x.shape[-1] < before.shape[-1]:
+                maps.append(before)
+        return [*maps, x]
+
+    @torch.inference_mode()
     def _features(self, pictures: Tensor) -> Tensor:
-        # The Lite models were trained on (pixel - 127) / 128, which is [-1, 1] up to half a grey level.
-        size = (EFFNET_SIZE, EFFNET_SIZE)
-        resized = F.interpolate(pictures, size, mode="bilinear", align_corners=False)
-        maps = self._network.extract_features(resized.contiguous(memory_format=torch.channels_last))
-        features: Tensor = maps.mean(dim=(2, 3))
+        features: Tensor = self._network.extract_features(_resized(pictures)).mean(dim=(2, 3))
         return features
 
 
-def check_pictures(pictures: Tensor) -> None:
-    """Raise ValueError unless `pictures` is (n, 3, h, w), finite and within [-1, 1]."""
-    if pictures.ndim != 4 or pictures.shape[1] != 3:
-        raise ValueError(f"pictures must have the shape (n, 3, height, width), not {tuple(pictures.shape)}")
+def _resized(pictures: Tensor) -> Tensor:
+    # The Lite models were trained on (pixel - 127) / 128, which is [-1, 1] up to half a grey level.
+    size = (EFFNET_SIZE, EFFNET_SIZE)
+    resized = F.interpolate(pictures, size, mode="bilinear", align_corners=False)
+    return resized.contiguous(memory_format=torch.channels_last)
+
+
+def check_pictures(pictures: Tensor, channels: int | None = 3) -> None:
+    """Raise ValueError unless `pictures` is (n, channels, h, w) with n > 0, finite and within [-1, 1].
+
+    `channels` None: any number of them.
+    """
+    if pictures.ndim != 4 or (channels is not None and pictures.shape[1] != channels):
+        wanted = "channels" if channels is None else channels
+        raise ValueError(
+            f"pictures must have the shape (n, {wanted}, height, width), not {tuple(pictures.shape)}"
+        )
+    if not len(pictures):
+        raise ValueError("there are no pictures")
     if not bool(torch.isfinite(pictures).all()):
         bad = int((~torch.isfinite(pictures)).flatten(1).any(dim=1).sum())
         raise ValueError(f"{bad} of {len(pictures)} pictures hold NaN or infinity: the sampler diverged")

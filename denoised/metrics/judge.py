@@ -7,6 +7,7 @@ Its own accuracy on real scenes is on its card in zoo/emoji-judge.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import ResNetConfig, ResNetForImageClassification
 
-VERSION = 1
+from denoised.metrics.facts import metric
+
+VERSION = "1"  # of the arithmetic of features: raise it whenever a change alters them
 SIDE = 64  # pixels a side that the network reads; other sizes are scaled
 
 
@@ -53,8 +56,9 @@ class Judge:
         facts = json.loads((Path(folder) / "heads.json").read_text(encoding="utf-8"))
         self.heads: dict[str, int] = facts["heads"]
         self.network = ResNetForImageClassification(ResNetConfig.from_pretrained(folder))
-        weights = safetensors.torch.load_file(Path(folder) / "model.safetensors")
-        self.network.load_state_dict(weights)  # halves into float32
+        weights = (Path(folder) / "model.safetensors").read_bytes()
+        self.fingerprint = hashlib.sha256(weights).hexdigest()  # changes whenever the weights do
+        self.network.load_state_dict(safetensors.torch.load(weights))  # halves into float32
         self.network.eval().requires_grad_(False).to(device)
 
     def __call__(self, pictures: Tensor) -> Reading:
@@ -63,6 +67,7 @@ class Judge:
             parts = [self.network(p).logits for p in prepared(pictures).split(256)]
         return read(torch.cat(parts).cpu(), self.heads)
 
+    @metric("attribute-accuracy", better="higher", low=0.0, high=1.0)
     def agrees(self, reading: Reading, truth: dict[str, Tensor]) -> dict[str, Tensor]:
         """For each attribute of `truth`, (n,) bool: whether the pictures show what it says.
 
@@ -84,10 +89,29 @@ class Judge:
         return F.log_softmax(part, dim=1)
 
     def features(self, pictures: Tensor) -> Tensor:
-        """(n, d) float32: the activations before the heads, averaged over the picture."""
+        """(n, 192) float32: the activations before the heads, averaged over the picture."""
         with torch.inference_mode():
             parts = [self.network.resnet(p).pooler_output for p in prepared(pictures).split(256)]
         return torch.cat(parts).flatten(1).cpu()
+
+    def extractor(self) -> JudgeFeatures:
+        """The judge as an extractor for distances: it sees what the emoji world is made of and nothing else."""
+        return JudgeFeatures(self)
+
+
+class JudgeFeatures:
+    """`Judge.features` with a name, for distances between sets of pictures."""
+
+    name = Judge.name
+    description = f"emoji-judge, bilinear resize to {SIDE} px, 192 numbers before the heads"
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self.fingerprint = f"{judge.fingerprint} {SIDE} {VERSION}"
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """(n, 3, h, w) in [-1, 1] -> (n, 192) float32. Raises what `prepared` raises."""
+        return self._judge.features(pictures)
 
 
 def prepared(pictures: Tensor) -> Tensor:

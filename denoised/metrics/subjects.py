@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoised.metrics.facts import metric
 from denoised.metrics.features import check_pictures
-
-VERSION = "1"  # raise it whenever a change alters values
 
 CONTRAST = 0.3  # difference of a colour channel from the background, of 2, that counts as subject
 MARGIN = 0.06  # left free around the subject, as a fraction of the cut-out's side
@@ -53,11 +52,13 @@ def subject_regions(pictures: Tensor, size: int = 64) -> Tensor:
     return regions.clamp(-1, 1)
 
 
+@metric("subject-similarity", better="higher", low=-1.0, high=1.0)
 def similarity(features: Tensor, references: Tensor) -> Tensor:
     """(n,) float32 in [-1, 1]: the mean cosine of features (n, d) with n sets of references (n, m, d)."""
     return F.cosine_similarity(features[:, None], references, dim=2).mean(dim=1)
 
 
-def nearest(features: Tensor, prototypes: Tensor) -> Tensor:
-    """(n,) int64: which of the prototypes (m, d) has the largest cosine with each of the features (n, d)."""
-    return (F.normalize(features, dim=1) @ F.normalize(prototypes, dim=1).T).argmax(dim=1)
+@metric("subject-recognised", better="higher", low=0.0, high=1.0)
+def recognised(features: Tensor, prototypes: Tensor, wanted: Tensor) -> Tensor:
+    """(n,) bool: whether the prototype (of m, d) of largest cosine with the features (n, d) is the one wanted, (n,)."""
+    return (F.normalize(features, dim=1) @ F.normalize(prototypes, dim=1).T).argmax(dim=1) == wanted

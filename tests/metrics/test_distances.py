@@ -11,8 +11,16 @@ import scipy.linalg
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor
+from torchmetrics.image.fid import _compute_fid
+from torchmetrics.image.kid import poly_mmd
 
-from denoised.metrics.distances import frechet_distance, kernel_distance
+from denoised.metrics.distances import (
+    Moments,
+    frechet_distance,
+    frechet_distance_of_moments,
+    kernel_distance,
+    kernel_distances_of_subsets,
+)
 from denoised.metrics.features import EFFNET_SIZE, EfficientNetLite0
 from denoised.worlds.emoji import render, sample_scenes
 from denoised.zoo.convert_effnet import source_file
@@ -59,7 +67,74 @@ def test_both_ways_to_the_matrix_root_agree() -> None:
     a, b = features(30, 20, 0), features(40, 20, 1)
     padding = 25  # d = 45 > 30
     wide = [torch.cat([x, torch.zeros(len(x), padding)], dim=1) for x in (a, b)]
-    assert frechet_distance(*wide) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+    assert frechet_distance(*wide) == pytest.approx(frechet_distance(a, b), rel=1e-7)
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 40), (60, 200)])
+def test_frechet_by_torchmetrics(n: int, d: int) -> None:
+    a, b = features(n, d, 0).double(), features(n + 20, d, 1).double()
+    theirs = _compute_fid(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
+    assert frechet_distance(a, b) == pytest.approx(float(theirs), rel=1e-4)
+
+
+def test_float32_features_give_the_distance_of_float64_ones() -> None:
+    a, b = features(200, 64, 0).double(), features(200, 64, 1).double()
+    for distance in (frechet_distance, kernel_distance):
+        assert distance(a.float(), b.float()) == pytest.approx(distance(a, b), rel=1e-5)
+
+
+def test_few_samples_inflate_the_frechet_distance_but_not_the_kernel_distance() -> None:
+    """Two halves of one Gaussian: the Fréchet distance falls with n, so it is comparable only at equal n."""
+    draws = torch.randn(4000, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = [frechet_distance(draws[:n], draws[2000 : 2000 + n]) for n in (40, 200, 2000)]
+    assert found[0] > 4 * found[1] > 20 * found[2] > 0
+    repeated = [kernel_distance(draws[i : i + 40], draws[i + 40 : i + 80]) for i in range(0, 4000, 80)]
+    error = np.std(repeated, ddof=1) / len(repeated) ** 0.5
+    assert abs(np.mean(repeated)) < 3 * error
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 500])
+def test_moments_do_not_depend_on_the_batches(size: int) -> None:
+    x = features(500, 24, 0) + 100  # far from zero, where sums of squares would cancel
+    moments = Moments.of(x.split(size))
+    assert moments.n == 500
+    np.testing.assert_allclose(moments.mean.numpy(), x.double().mean(0).numpy(), rtol=1e-12)
+    # rows are samples: with variables as rows the matrix would be 500×500
+    np.testing.assert_allclose(
+        moments.covariance.numpy(), np.cov(x.double().numpy(), rowvar=False), rtol=1e-9, atol=1e-9
+    )
+    shuffled = x[torch.randperm(500, generator=torch.Generator().manual_seed(1))]
+    assert torch.allclose(Moments.of(shuffled.split(size)).covariance, moments.covariance, rtol=1e-9)
+
+
+def test_moments_give_the_distance_of_the_features_themselves() -> None:
+    a, b = features(100, 30, 0), features(120, 30, 1)
+    of_moments = frechet_distance_of_moments(Moments.of(a.split(32)), Moments.of([b]))
+    assert of_moments == pytest.approx(frechet_distance(a, b), rel=1e-9)
+    with pytest.raises(ValueError, match="needs two samples or more, not 1"):
+        frechet_distance_of_moments(Moments.of([a[:1]]), Moments.of([b]))
+    with pytest.raises(ValueError, match="different lengths: 30 and 29"):
+        frechet_distance_of_moments(Moments.of([a]), Moments.of([b[:, :29]]))
+    with pytest.raises(ValueError, match="different lengths: 30 and 29"):
+        Moments.of([a, b[:, :29]])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        Moments.of([a / 0])
+
+
+def test_kernel_distances_of_subsets_by_torchmetrics() -> None:
+    a, b = features(80, 16, 0).double(), features(70, 16, 1).double()
+    random = torch.Generator().manual_seed(0)
+    subsets = [
+        (torch.randperm(80, generator=random)[:30], torch.randperm(70, generator=random)[:30])
+        for _ in range(8)
+    ]
+    theirs = [float(poly_mmd(a[i], b[j])) for i, j in subsets]
+    ours = kernel_distances_of_subsets(a, b, subsets)
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9)
+    whole = kernel_distances_of_subsets(a, b, [(torch.arange(80), torch.arange(70))])
+    assert float(whole[0]) == pytest.approx(kernel_distance(a, b), rel=1e-9)
+    with pytest.raises(ValueError, match="two rows or more"):
+        kernel_distances_of_subsets(a, b, [(torch.tensor([1]), torch.arange(70))])
 
 
 def test_kernel_distance_by_two_loops() -> None:
@@ -107,6 +182,25 @@ def test_features_do_not_depend_on_the_batch(extractor: EfficientNetLite0) -> No
     """An extractor left in train mode fails this."""
     pictures = render(sample_scenes(6, 0), 32)
     torch.testing.assert_close(extractor(pictures), extractor(pictures, batch=2), atol=1e-4, rtol=1e-4)
+
+
+def test_maps_are_what_the_features_are_made_of(extractor: EfficientNetLite0) -> None:
+    pictures = render(sample_scenes(3, 0), 32)
+    maps = extractor.maps(pictures)
+    assert [m.shape[-1] for m in maps] == [48, 24, 12, 6, 3] and all(len(m) == 3 for m in maps)
+    head = extractor._network
+    with torch.inference_mode():
+        features = head._swish(head._bn1(head._conv_head(maps[-1]))).mean(dim=(2, 3))
+    torch.testing.assert_close(features, extractor(pictures), atol=1e-5, rtol=1e-5)
+
+
+def test_the_fingerprint_names_the_weights(extractor: EfficientNetLite0) -> None:
+    assert (
+        extractor.fingerprint
+        == EfficientNetLite0(ROOT / "zoo" / "effnet-lite0" / "model.safetensors").fingerprint
+    )
+    facts = (ROOT / "zoo" / "effnet-lite0" / "manifest.json").read_text()
+    assert extractor.fingerprint.split()[0] in facts
 
 
 def test_impossible_pictures_are_refused(extractor: EfficientNetLite0) -> None:

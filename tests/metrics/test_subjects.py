@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from denoised.metrics.subjects import foreground, nearest, similarity, subject_regions
+from denoised.metrics.subjects import foreground, recognised, similarity, subject_regions
 from denoised.worlds.emoji import Scene, masks, place, render
 
 
@@ -42,7 +42,8 @@ def test_similarity_is_the_mean_cosine() -> None:
 def test_the_nearest_prototype_is_the_one_in_the_same_direction() -> None:
     prototypes = torch.tensor([[10.0, 0.0], [0.0, 0.1], [-1.0, -1.0]])
     features = torch.tensor([[0.1, 5.0], [0.2, 0.1], [-3.0, -2.0]])
-    assert nearest(features, prototypes).tolist() == [1, 0, 2]
+    wanted = torch.tensor([1, 0, 1])
+    assert recognised(features, prototypes, wanted).tolist() == [True, True, False]
 
 
 def test_diverged_pictures_are_refused() -> None:
