@@ -193,7 +193,8 @@ def _print_result(console: Console, record: Record) -> None:
     table.add_column(say(ko="비교군", en="arm"), overflow="fold")
     table.add_column(say(ko="설정", en="settings"), overflow="fold")
     for name in names:
-        table.add_column(Text(name), justify="right", overflow="fold")  # not markup: it has brackets
+        # Text, not markup: it has brackets. The extractor stands below, so that four metrics fit a terminal.
+        table.add_column(Text(name.replace("[", "\n[")), justify="right", overflow="fold")
     table.add_column("NFE", justify="right")
     table.add_column(say(ko="초/시드", en="s/seed"), justify="right", overflow="fold")
     for arm in record.arms:
@@ -201,10 +202,16 @@ def _print_result(console: Console, record: Record) -> None:
         table.add_row(arm.name, _settings(arm), *values, _nfe(arm), f"{arm.cost.seconds:.1f}")
     seeds = len(record.seeds.finished)
     n = ", ".join(f"{each:,}" for each in sorted({metric.n for metric in metrics.values()}))
-    said = say(
-        ko=f"시드 {seeds}개의 평균 ± 95 % 신뢰구간의 절반, 시드당 n = {n}.",
-        en=f"mean over {seeds} seeds ± half of the 95 % interval, n = {n} a seed.",
-    )
+    if seeds > 1:
+        said = say(
+            ko=f"시드 {seeds}개의 평균 ± 95 % 신뢰구간의 절반, 시드당 n = {n}.",
+            en=f"mean over {seeds} seeds ± half of the 95 % interval, n = {n} a seed.",
+        )
+    else:
+        said = say(
+            ko=f"시드 하나, ± 표본 n = {n}에 대한 95 % 부트스트랩 구간의 절반.",
+            en=f"one seed, ± half of the 95 % bootstrap interval over its samples, n = {n}.",
+        )
     if any(name.startswith("fid[") for name in names):
         said += say(ko=" 논문의 FID와 비교할 수 없다.", en=" Not comparable to a paper's FID.")
     console.print()

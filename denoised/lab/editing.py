@@ -52,6 +52,7 @@ class Task:
 
     edits: list[Edit]
     succeeded: Callable[[Tensor], Tensor]  # edited pictures (n, 3, h, w) -> (n,) bool
+    by: Callable[..., Tensor]  # the metric that says so
     judge: str  # its short name
     description: str
     exact: bool  # whether pictures have one thing on a plain background
@@ -88,13 +89,13 @@ def measure_edits(task: Task, source: Tensor, arms: Mapping[str, Arm]) -> None:
         arm = arms[name]
         arm.show(beside=source, label=Phrase("윗줄은 고치기 전", "the row above each is before the edit"))
         right = task.succeeded(pictures)
-        arm.record(task.success, right, better="higher", by=editing_task, extractor=task.description)
+        arm.record(task.success, right, by=task.by, extractor=task.description)
         if task.exact:
             changed = outside_rmse(source, pictures, anywhere)
-            arm.record(task.change, changed, n=len(source), better="lower", by=outside_rmse)
-            arm.record("layout-iou", layout_iou(where, regions[name]), better="higher", by=layout_iou)
+            arm.record(task.change, changed, n=len(source), by=outside_rmse)
+            arm.record("layout-iou", layout_iou(where, regions[name]), by=layout_iou)
         else:
-            arm.record(task.change, picture_rmse(source, pictures), better="lower", by=picture_rmse)
+            arm.record(task.change, picture_rmse(source, pictures), by=picture_rmse)
 
 
 def scene_pairs(kind: Kind, n: int, seed: int) -> list[tuple[Scene, Scene]]:
@@ -147,7 +148,8 @@ def _of_scenes(lab: Lab, kind: Kind) -> Task:
         agrees = judge.agrees(judge(pictures), wanted)
         return agrees["object"] if kind == "swap" else agrees["object"] & agrees["accessory"]
 
-    return Task(edits, succeeded, judge.name, "zoo/emoji-judge: attributes of emoji scenes", exact=True)
+    seen_by = "zoo/emoji-judge: attributes of emoji scenes"
+    return Task(edits, succeeded, judge.agrees, judge.name, seen_by, exact=True)
 
 
 def _worn(source: Scene, edited: Scene) -> str:
@@ -163,10 +165,10 @@ def _of_prompts(lab: Lab, kind: Kind, listed: Sequence[str]) -> Task:
     clip, edits = lab.clip(), [known[i % len(known)] for i in range(lab.settings.images)]
 
     def succeeded(pictures: Tensor) -> Tensor:
-        to_source = clip.similarity(pictures, [edit.source for edit in edits])
-        return clip.similarity(pictures, [edit.edited for edit in edits]) > to_source
+        sources, targets = [edit.source for edit in edits], [edit.edited for edit in edits]
+        return clip.prefers(pictures, targets, sources)
 
-    return Task(edits, succeeded, clip.name, clip.description, exact=False)
+    return Task(edits, succeeded, clip.prefers, clip.name, clip.description, exact=False)
 
 
 EXAMPLE = (

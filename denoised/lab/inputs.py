@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from denoised.errors import DenoisedError
+from denoised.lab.cache import Extractor, cached_features
 from denoised.lab.data import Data, load_data
 from denoised.lab.settings import ModelSettings, Settings
 from denoised.language import say
@@ -29,15 +30,17 @@ if TYPE_CHECKING:  # CLIP's classes are slow to import, and few runners need the
 
 EXTRACTOR_FOLDER = "zoo/effnet-lite0"
 JUDGE_FOLDER = "zoo/emoji-judge"
+CACHE_FOLDER = "outputs/cache/features"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Features of the pictures that arms are compared with."""
+    """The pictures that arms are compared with, as an extractor sees them."""
 
     name: str
     features: Tensor  # (n, d) float32
     sha256: str  # of the pictures
+    extractor: Extractor
 
 
 class Inputs:
@@ -48,6 +51,7 @@ class Inputs:
         self.settings = settings
         self.files: list[Path] = []  # those that were read so far
         self._picture_size: int | None = None
+        self._references: dict[str, Reference] = {}  # by extractor
 
     @property
     def device(self) -> torch.device:
@@ -83,20 +87,33 @@ class Inputs:
         self.files += loaded.files
         return loaded
 
+    def extractor(self, name: str) -> Extractor:
+        """A feature extractor by its name; ValueError for another."""
+        if name == EfficientNetLite0.name:
+            return self._effnet
+        if name == "emoji-judge":
+            return self.judge.extractor()
+        raise ValueError(f"there is no feature extractor {name!r}")
+
+    def reference(self, extractor: str) -> Reference:
+        """The held-out pictures that arms are compared with, the same for every seed, as an extractor sees them."""
+        if extractor not in self._references:
+            pictures, sees = self._reference_pictures, self.extractor(extractor)
+            features = cached_features(sees, pictures, self.root / CACHE_FOLDER)
+            sha256 = hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
+            self._references[extractor] = Reference(self.data.name, features, sha256, sees)
+        return self._references[extractor]
+
     @cached_property
-    def extractor(self) -> EfficientNetLite0:
-        """The feature extractor of the distances."""
+    def _reference_pictures(self) -> Tensor:
+        return self.data.reference(self.settings.reference_images)
+
+    @cached_property
+    def _effnet(self) -> EfficientNetLite0:
         folder = self.root / EXTRACTOR_FOLDER
         verify(folder)
         self.files.append(folder / "model.safetensors")
         return EfficientNetLite0(folder / "model.safetensors")
-
-    @cached_property
-    def reference(self) -> Reference:
-        """The held-out pictures that arms are compared with, the same for every seed."""
-        pictures = self.data.reference(self.settings.reference_images)
-        sha256 = hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
-        return Reference(self.data.name, self.extractor(pictures), sha256)
 
     @cached_property
     def judge(self) -> Judge:

@@ -12,7 +12,7 @@ A text-to-image method takes its parts from `lab.text_to_image()`, and records m
     denoiser, x = lab.count(model.denoiser()), lab.noise(model.latent_shape)
     with lab.arm("plain", edit="swap") as arm:
         arm.images = lab.in_batches(lambda part: model.decode(ddim(denoiser, x[part], …)))
-    arm.record("edit-success[emoji-judge]", right, better="higher", by=succeeded)
+    arm.record("edit-success[emoji-judge]", right, by=judge.agrees)
 
 There is one `Lab` for each seed. Arms of one seed share their initial noise, classes and random streams, so
 that their difference is the method's.
@@ -27,22 +27,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-import denoised
 from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation
 from denoised.diffusion.random import SampleGenerators
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.errors import DenoisedError, Exit
+from denoised.lab.cache import Extractor
 from denoised.lab.data import Data
 from denoised.lab.inputs import Inputs, Reference
 from denoised.lab.settings import Settings
 from denoised.lab.verdicts import Relation
 from denoised.language import Phrase
-from denoised.metrics import distances
+from denoised.metrics import distances, manifolds
+from denoised.metrics.bootstrap import bootstrap_interval
+from denoised.metrics.facts import Facts
 from denoised.metrics.features import EfficientNetLite0
 from denoised.zoo.load import Checkpoint, as_network, build_unet
 
@@ -51,10 +53,15 @@ if TYPE_CHECKING:
     from denoised.metrics.judge import Judge
     from denoised.zoo.text_to_image import TextToImage
 
-# The distances between features that `Arm.measure` knows by name; of all of them less is better.
-DISTANCES: dict[str, Callable[[Tensor, Tensor], float]] = {
+ROUNDING = 1e-6  # by which a value may pass its bounds
+# What `Arm.measure` knows by name: functions of the features of real and of drawn pictures.
+COMPARISONS: dict[str, Callable[[Tensor, Tensor], float]] = {
     "fid": distances.frechet_distance,
     "kid": distances.kernel_distance,
+    "precision": manifolds.precision,
+    "recall": manifolds.recall,
+    "density": manifolds.density,
+    "coverage": manifolds.coverage,
 }
 
 
@@ -79,11 +86,11 @@ class Measurement:
 
     value: float
     n: int  # pictures or samples it was taken over
-    higher_is_better: bool
+    facts: Facts
     implementation: str  # dotted name of the function
-    version: str
     extractor: str | None = None
     reference: Reference | None = None
+    interval: tuple[float, float] | None = None  # 95 %, over the samples; only where there is one seed
 
 
 @dataclass
@@ -104,19 +111,24 @@ class Arm:
     peak_memory_mb: float = 0.0
 
     def measure(self, *metrics: str, reference: Reference) -> None:
-        """Measure `images` against `reference`, by the names in `DISTANCES`."""
+        """Measure `images` against `reference`, by the names in `COMPARISONS`, with its extractor."""
         if self.images is None:
             raise ValueError(f"arm {self.name!r} has no images to measure")
-        features = self.inputs.extractor(self.images)
+        features = reference.extractor(self.images)
         for metric in metrics:
+            compare = COMPARISONS[metric]
+
+            def value(rows: Tensor, compare: Callable[[Tensor, Tensor], float] = compare) -> float:
+                return compare(reference.features, features[rows])
+
             self.record(
-                metric_name(metric),
-                DISTANCES[metric](features, reference.features),
+                metric_name(metric, reference.extractor.name),
+                compare(reference.features, features),
                 n=len(self.images),
-                better="lower",
-                by=DISTANCES[metric],
-                extractor=EfficientNetLite0.description,
+                by=compare,
+                extractor=reference.extractor.description,
                 reference=reference,
+                again=value,
             )
 
     def record(
@@ -124,20 +136,28 @@ class Arm:
         name: str,
         values: Tensor | float,
         *,
-        better: Literal["higher", "lower"],
         by: Callable[..., Any],
         n: int | None = None,
         extractor: str | None = None,
         reference: Reference | None = None,
+        again: Callable[[Tensor], float] | None = None,
     ) -> None:
         """Record a metric under its full name, which names whoever judges: `edit-success[emoji-judge]`.
 
         `values`: one number or truth value for each picture, (n,), whose mean is recorded; or one number for
-        all, together with `n`. `by`: the function that computes it. `extractor`: what it looks through.
-        Raises DenoisedError (FAILED) for a value that is not finite.
+        all, together with `n`. `by`: the function of `denoised.metrics` that computes it; direction, bounds and
+        version are the ones it carries. `extractor`: what it looks through. `again`: the value on rows (n,) of
+        the samples, to see by resampling how sure it is where a run has one seed. Raises DenoisedError (FAILED)
+        for a value that is not finite, ValueError for one that cannot be.
         """
+        facts: Facts | None = getattr(by, "facts", None)
+        implementation = f"{by.__module__}.{by.__qualname__}"
+        if facts is None:
+            raise ValueError(f"{implementation} is no metric: decorate it with denoised.metrics.facts.metric")
         if isinstance(values, Tensor):
-            n, value = len(values), float(values.double().mean())
+            each = values.double()
+            n, value = len(values), float(each.mean())
+            again = again or (lambda rows: float(each[rows].mean()))
         else:
             value = values
         if n is None:
@@ -146,20 +166,27 @@ class Arm:
             raise DenoisedError(
                 f"the metric {name!r} of arm {self.name!r} {self.settings} is {value}", code=Exit.FAILED
             )
-        version = str(getattr(sys.modules[by.__module__], "VERSION", denoised.__version__))
-        implementation = f"{by.__module__}.{by.__qualname__}"
-        self.metrics[name] = Measurement(
-            value, n, better == "higher", implementation, version, extractor, reference
+        low, high = (
+            (-math.inf if facts.low is None else facts.low),
+            (math.inf if facts.high is None else facts.high),
         )
+        if n < facts.least or not low - ROUNDING <= value <= high + ROUNDING:
+            raise ValueError(
+                f"the metric {name!r} of arm {self.name!r} is {value:g} of {n} samples, but {facts.name} takes "
+                f"{facts.least} or more and lies in {low:g} … {high:g}"
+            )
+        alone = len(self.inputs.settings.seed_list) == 1 and again is not None and n > 1
+        sure = bootstrap_interval(again, n) if alone and again is not None else None
+        self.metrics[name] = Measurement(value, n, facts, implementation, extractor, reference, sure)
 
     def show(self, beside: Tensor, label: Phrase) -> None:
         """In the published grid, put each of `beside` (n, 3, h, w) above the picture it led to."""
         self.beside, self.label = beside.clamp(-1, 1).cpu(), label
 
 
-def metric_name(metric: str) -> str:
-    """A metric's full name: that of a distance says whose features it is measured in."""
-    return f"{metric}[{EfficientNetLite0.name}]" if metric in DISTANCES else metric
+def metric_name(metric: str, extractor: str = EfficientNetLite0.name) -> str:
+    """A metric's full name: that of a comparison says whose features it is measured in."""
+    return f"{metric}[{extractor}]" if metric in COMPARISONS else metric
 
 
 @dataclass
@@ -209,9 +236,9 @@ class Lab:
         """The CLIP that the runner's SCALES name."""
         return self.inputs.clip
 
-    def extractor(self) -> EfficientNetLite0:
-        """The feature extractor of the distances."""
-        return self.inputs.extractor
+    def extractor(self, name: str = EfficientNetLite0.name) -> Extractor:
+        """A feature extractor by its name, "effnet-lite0" or "emoji-judge"."""
+        return self.inputs.extractor(name)
 
     def denoiser(self) -> Denoiser:
         """The pixel model's denoiser, counting what it costs."""
@@ -267,9 +294,9 @@ class Lab:
             network: nn.Module = build_unet(config | {"_class_name": "UNet2DModel"})
         return network.to(self.device)
 
-    def reference(self) -> Reference:
-        """The held-out pictures that arms are compared with, the same for every seed."""
-        return self.inputs.reference
+    def reference(self, extractor: str = EfficientNetLite0.name) -> Reference:
+        """The held-out pictures that arms are compared with, the same for every seed, as an extractor sees them."""
+        return self.inputs.reference(extractor)
 
     def noise(self, shape: Sequence[int] | None = None) -> Tensor:
         """x_T for every sample of this seed: (images, *shape), the same for each arm.
@@ -337,7 +364,8 @@ class Lab:
     ) -> None:
         """State the paper's claim; the verdict is taken over all seeds (`denoised.lab.verdicts.verdict`).
 
-        `metric`: as recorded, or the short name of a distance. `at`: what must single out one arm of each name.
+        `metric`: as recorded, or the short name of a comparison by EfficientNet-Lite0. `at`: what must single
+        out one arm of each name.
         """
         self.claims.append(Claim(metric_name(metric), arm, relation, than, dict(at or {}), margin))
 

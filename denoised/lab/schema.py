@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from denoised.lab.verdicts import Relation, Verdict, interval, verdict
 
-SCHEMA: Literal["denoised-record/1"] = "denoised-record/1"
+SCHEMA: Literal["denoised-record/2"] = "denoised-record/2"
 PICTURE_NAME = r"[a-z0-9][a-z0-9_-]{0,80}\.png"
 
 Scale = Literal["smoke", "mini", "paper", "rehearsal"]  # rehearsal: the paper's path with random weights
@@ -83,8 +83,9 @@ class Metric(_Model):
     """One measured quantity of one arm.
 
     `value` is the mean over the finished seeds, `n` the pictures (or samples) of one seed, `interval` the
-    95 % Student t interval over the seeds (None for a single seed). `name` names extractor and resolution
-    where they matter: `fid[effnet-lite0@64]`.
+    95 % interval: Student's t over the seeds, or of a single seed a bootstrap over its samples, where there
+    is one; `interval_over` says which. `bounds` are what the value can never pass, None on a side without.
+    `name` names extractor and resolution where they matter: `fid[effnet-lite0@64]`.
     """
 
     name: Name
@@ -92,7 +93,9 @@ class Metric(_Model):
     n: Positive
     per_seed: Annotated[tuple[SeedValue, ...], Field(min_length=1)]
     interval: Bounds | None
+    interval_over: Literal["seeds", "samples"] | None
     higher_is_better: bool
+    bounds: tuple[Finite | None, Finite | None]
     implementation: Implementation
     extractor: Name | None
     reference: Reference | None
@@ -100,9 +103,16 @@ class Metric(_Model):
     @model_validator(mode="after")
     def _numbers_agree(self) -> Self:
         values = [each.value for each in self.per_seed]
-        _agree(f"`{self.name}`", values, self.value, self.interval)
-        if self.name.split("[")[0] == "fid" and min(values) < 0:
-            raise ValueError(f"`{self.name}` is {min(values):g}: a Fréchet distance is never negative")
+        over_samples = self.interval_over == "samples"
+        if over_samples and (len(values) > 1 or self.interval is None):
+            raise ValueError(f"`{self.name}` has an interval over samples, which is for a single seed")
+        _agree(f"`{self.name}`", values, self.value, None if over_samples else self.interval)
+        if not over_samples and (self.interval_over == "seeds") != (self.interval is not None):
+            raise ValueError(f"`{self.name}` does not say what its interval is taken over")
+        low, high = self.bounds
+        for value in values:
+            if (low is not None and value < low - 1e-6) or (high is not None and value > high + 1e-6):
+                raise ValueError(f"`{self.name}` is {value:g}, outside of what it can be: {self.bounds}")
         return self
 
 
@@ -242,7 +252,7 @@ class Time(_Model):
 class Record(_Model):
     """Everything a run leaves behind, except the pictures' bytes."""
 
-    schema_: Annotated[Literal["denoised-record/1"], Field(alias="schema")]
+    schema_: Annotated[Literal["denoised-record/2"], Field(alias="schema")]
     key: Sha256
     paper: Entry
     scale: Scale

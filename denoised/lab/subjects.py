@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from denoised.lab.lab import Arm, Lab
-from denoised.metrics.subjects import nearest, similarity, subject_regions
+from denoised.metrics.subjects import recognised, similarity, subject_regions
 from denoised.worlds.emoji import (
     BACKGROUNDS,
     SIZES,
@@ -131,22 +131,23 @@ def measure_subjects(lab: Lab, task: Task, arm: Arm) -> None:
     new = [scene for subject in task.subjects for scene in subject.new]
     references = task.features(render(place(new, 3 * lab.seed + 2), size))
     likeness = similarity(features, references.unflatten(0, (len(task.subjects), -1))[task.owner])
-    arm.record(task.likeness, likeness, better="higher", by=similarity, extractor=task.description)
+    arm.record(task.likeness, likeness, by=similarity, extractor=task.description)
 
-    recognised = nearest(features, looks(task.features, size)) == torch.tensor(
-        [load_atlas().index(task.subjects[o].thing.id) for o in task.owner]
-    )
+    wanted = torch.tensor([load_atlas().index(task.subjects[o].thing.id) for o in task.owner])
+    right = recognised(features, looks(task.features, size), wanted)
     name = f"subject-recognised[{task.extractor}]"
-    arm.record(name, recognised, better="higher", by=nearest, extractor=task.description)
+    arm.record(name, right, by=recognised, extractor=task.description)
 
     if lab.world == "emoji":
         judge = lab.judge()
         follows = judge.agrees(judge(arm.images), truth(place(task.asked, 0)))["background"]
+        by: Callable[..., object] = judge.agrees
         seen = "zoo/emoji-judge: attributes of emoji scenes"
     else:
         without = [" ".join(prompt.split()) for prompt in task.prompts([""] * len(task.subjects))]
-        follows, seen = lab.clip().similarity(arm.images, without), task.description
-    arm.record(task.following, follows, better="higher", by=measure_subjects, extractor=seen)
+        by = lab.clip().similarity
+        follows, seen = by(arm.images, without), task.description
+    arm.record(task.following, follows, by=by, extractor=seen)
 
 
 def looks(features: Callable[[Tensor], Tensor], size: int) -> Tensor:

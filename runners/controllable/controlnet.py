@@ -171,18 +171,18 @@ def measure(lab: Lab, arm: Arm, scenes: Scenes) -> str:
     """
     assert arm.images is not None
     agreement = edge_agreement(arm.images, edges(scenes, SIZE))
-    arm.record("edge-agreement", agreement, better="higher", by=edge_agreement)
+    arm.record("edge-agreement", agreement, by=edge_agreement)
     if lab.world == "emoji":
         judge, name, asked = lab.judge(), "text-accuracy[emoji-judge]", truth(scenes)
         medium = scenes.size == [size for size, _, _ in SIZES].index("medium")
         asked["size"] = torch.where(medium, -1, asked["size"])  # captions do not say "medium"
         agrees = judge.agrees(judge(arm.images), asked)
         right = torch.stack([agrees[attribute] for attribute in asked]).all(dim=0)
-        arm.record(name, right, better="higher", by=judge.agrees, extractor=JUDGE)
+        arm.record(name, right, by=judge.agrees, extractor=JUDGE)
     else:
         clip = lab.clip()
         name, score = f"clip-score[{clip.name}]", clip.similarity(arm.images, scenes.captions("en"))
-        arm.record(name, score, better="higher", by=clip.similarity, extractor=clip.description)
+        arm.record(name, score, by=clip.similarity, extractor=clip.description)
     return name
 
 

@@ -111,7 +111,7 @@ def reproduce(lab: Lab, config: Config) -> None:
                     condition=lab.labels(),
                     generator=lab.generator(),
                 )
-            arm.measure("fid", "kid", reference=real)
+            arm.measure("fid", "kid", "precision", "recall", reference=real)
     for steps in config.steps:
         if 10 <= steps <= 50:  # the budgets of the claim
             lab.claim("fid", "ddim", "<", "ddpm", at={"steps": steps})

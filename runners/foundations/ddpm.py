@@ -179,5 +179,5 @@ def reproduce(lab: Lab, config: Config) -> None:
                 condition=lab.labels(),
                 generator=lab.generator(),
             )
-        arm.measure("fid", "kid", reference=real)
+        arm.measure("fid", "kid", "precision", "recall", reference=real)
     lab.claim("fid", "l_simple", "<", "l_vlb")

@@ -24,6 +24,7 @@ from denoised.lab.reproduce import Run, run
 from denoised.lab.settings import DataSettings, ModelSettings, Settings
 from denoised.language import Phrase
 from denoised.metrics.edits import outside_rmse, things
+from denoised.metrics.facts import Facts
 from denoised.worlds.emoji import Scene, change, place, render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,16 +70,24 @@ def judged(pictures: Tensor) -> Tensor:
     return pictures.mean(dim=(1, 2, 3)) > 0.2
 
 
+def off(pictures: Tensor) -> Tensor:
+    return pictures.square().mean(dim=(1, 2, 3))
+
+
+judged.facts = Facts("judged", "higher", low=0.0, high=1.0, least=2, version="3")  # type: ignore[attr-defined]
+off.facts = Facts("off", "lower", low=0.0)  # type: ignore[attr-defined]
+
+
 def test_a_run_of_metrics_of_its_own_becomes_a_record(tmp_path: Path) -> None:
     def reproduce(lab: Lab, config: object) -> None:
         for name, shift in (("plain", 0.0), ("a method!", 0.5)):
             with lab.arm(name, edit="swap", tau=0.8) as arm:
                 arm.images = lab.noise((3, 8, 8)).clamp(-1, 1) * 0.1 + shift
             arm.show(beside=torch.zeros(5, 3, 8, 8), label=Phrase("윗줄은 전", "above: before"))
-            arm.record("success[mean]", judged(arm.images), better="higher", by=judged, extractor="the mean")
-            arm.record("rmse", 1.5 + shift + lab.seed, n=7, better="lower", by=judged)
+            arm.record("success[mean]", judged(arm.images), by=judged, extractor="the mean")
+            arm.record("rmse", 1.5 + shift + lab.seed, n=7, by=off)
         with lab.arm("no pictures") as arm:
-            arm.record("loss", torch.tensor([1.0, 3.0]), better="lower", by=judged)
+            arm.record("loss", torch.tensor([1.0, 3.0]), by=off)
         lab.claim("success[mean]", "plain", ">=", "a method!", margin=0.1)
         lab.claim("rmse", "a method!", "<", "plain", at={"edit": "swap"})
         lab.claim("rmse", "a method!", "<=", "plain", margin=0.6)
@@ -89,7 +98,9 @@ def test_a_run_of_metrics_of_its_own_becomes_a_record(tmp_path: Path) -> None:
     assert [arm.name for arm in record.arms] == ["plain", "a method!", "no pictures"]
     success, rmse = record.arms[1].metrics
     assert (success.value, success.n, success.higher_is_better, success.extractor) == (1, 5, True, "the mean")
-    assert success.implementation.name == f"{__name__}.judged"
+    assert (success.implementation.name, success.implementation.version) == (f"{__name__}.judged", "3")
+    assert success.bounds == (0.0, 1.0) and rmse.bounds == (0.0, None)
+    assert success.interval_over == "seeds" and success.interval == (1.0, 1.0)
     assert (rmse.value, rmse.n, rmse.higher_is_better, rmse.extractor) == (3.0, 7, False, None)
     (loss,) = record.arms[2].metrics
     assert (loss.value, loss.n) == (2.0, 2)
@@ -108,10 +119,41 @@ def test_a_value_that_is_not_finite_stops_the_run() -> None:
     with lab.arm("plain") as arm:
         arm.images = torch.zeros(5, 3, 4, 4)
     with pytest.raises(DenoisedError, match=r"the metric 'rmse' of arm 'plain' \{\} is nan") as caught:
-        arm.record("rmse", torch.tensor([1.0, float("nan")]), better="lower", by=judged)
+        arm.record("rmse", torch.tensor([1.0, float("nan")]), by=off)
     assert caught.value.code == Exit.FAILED
     with pytest.raises(ValueError, match="the metric 'rmse' of arm 'plain' needs n"):
-        arm.record("rmse", 1.0, better="lower", by=judged)
+        arm.record("rmse", 1.0, by=off)
+
+
+def test_a_value_that_cannot_be_is_refused() -> None:
+    lab = make_lab()
+    with lab.arm("plain") as arm:
+        arm.images = torch.zeros(5, 3, 4, 4)
+    with pytest.raises(ValueError, match=r"is -1 of 7 samples, but off takes 1 or more and lies in 0 … inf"):
+        arm.record("rmse", -1.0, n=7, by=off)
+    with pytest.raises(
+        ValueError, match=r"is 1\.5 of 7 samples, but judged takes 2 or more and lies in 0 … 1"
+    ):
+        arm.record("share", 1.5, n=7, by=judged)
+    with pytest.raises(ValueError, match=r"is 1 of 1 samples, but judged takes 2 or more"):
+        arm.record("share", torch.ones(1), by=judged)
+    with pytest.raises(ValueError, match=r"test_lab\.settings is no metric: decorate it"):
+        arm.record("share", 1.0, n=7, by=settings)
+
+
+def test_a_run_of_one_seed_says_how_sure_it_is_by_its_samples(tmp_path: Path) -> None:
+    def reproduce(lab: Lab, config: object) -> None:
+        with lab.arm("plain") as arm:
+            arm.images = lab.noise((3, 8, 8)).clamp(-1, 1)
+        arm.record("rmse", off(arm.images), by=off)
+        arm.record("one-number", 2.0, n=5, by=off)
+
+    outcome = run_it(reproduce, seeds=[4])
+    record = read_record(write_record(tmp_path, "smoke", outcome.content, outcome.pictures))
+    sampled, plain = record.arms[0].metrics
+    assert sampled.interval_over == "samples" and sampled.interval is not None
+    assert sampled.interval[0] < sampled.value < sampled.interval[1]
+    assert plain.interval_over is None and plain.interval is None
 
 
 def test_claims_on_what_was_not_measured_are_refused() -> None:
@@ -119,7 +161,7 @@ def test_claims_on_what_was_not_measured_are_refused() -> None:
         for name in ("a", "b"):
             for tau in (0.4, 0.8):
                 with lab.arm(name, tau=tau) as arm:
-                    arm.record("rmse", 1.0, n=1, better="lower", by=judged)
+                    arm.record("rmse", 1.0, n=1, by=off)
         lab.claim(*claimed)
 
     claimed: tuple[Any, ...] = ("rmse", "a", "<", "b")
@@ -128,7 +170,7 @@ def test_claims_on_what_was_not_measured_are_refused() -> None:
 
     def other(lab: Lab, config: object) -> None:
         with lab.arm("a") as arm:
-            arm.record("rmse", 1.0, n=1, better="lower", by=judged)
+            arm.record("rmse", 1.0, n=1, by=off)
         lab.claim("psnr", "a", ">", "a")
 
     with pytest.raises(ValueError, match=r"the claim needs 'psnr', arm 'a' has \['rmse'\]"):
@@ -231,7 +273,7 @@ def test_edits_are_measured_over_the_same_pixels_for_every_arm() -> None:
     for name, pictures in (("exact", exact), ("darker", exact - 0.05)):
         with lab.arm(name) as arms[name]:
             arms[name].images = pictures
-    task = Task([], lambda pictures: torch.tensor([True, False]), "mean", "the mean", exact=True)
+    task = Task([], lambda pictures: torch.tensor([True, False]), judged, "mean", "the mean", exact=True)
     measure_edits(task, source, arms)
     values = {name: {m: each.value for m, each in arm.metrics.items()} for name, arm in arms.items()}
     assert values["exact"]["background-rmse"] < 0.5  # a rim that is almost of the background's colour

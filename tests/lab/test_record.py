@@ -58,7 +58,9 @@ def metric(name: str, values: list[float]) -> Document:
         "n": 256,
         "per_seed": [{"seed": seed, "value": value} for seed, value in enumerate(values)],
         "interval": interval(values),
+        "interval_over": "seeds" if len(values) > 1 else None,
         "higher_is_better": False,
+        "bounds": (None, None),
         "implementation": {"name": "denoised", "version": "1"},
         "extractor": "effnet-lite0",
         "reference": {"name": "emoji-pixel", "n": 2048, "sha256": HEX},
@@ -210,7 +212,7 @@ def test_a_verdict_is_where_the_interval_lies(
 
 def test_round_trip(written: Path) -> None:
     record = read_record(written, paper="ddim", pictures=True)
-    assert record.schema_ == "denoised-record/1"
+    assert record.schema_ == "denoised-record/2"
     assert record.scale == "mini"
     assert record.seeds.finished == (0, 1, 2)
     assert record.claims[0].verdict == "holds"
@@ -367,11 +369,14 @@ def _fid(document: Document) -> Document:
 def _negative_fid(document: Document) -> None:
     values = [-1.0, -1.5, -0.8]
     _fid(document).update(metric("fid[effnet-lite0@64]", values), interval=list(interval(values) or ()))
+    _fid(document).update(bounds=[0.0, None])
 
 
 FORGERIES: list[tuple[str, Callable[[Document], object]]] = [
-    ("a Fréchet distance is never negative", _negative_fid),
+    ("is -1, outside of what it can be: (0.0, None)", _negative_fid),
     ("but the mean over its seeds is 12.1", lambda d: _fid(d).update(value=3.17)),
+    ("does not say what its interval is taken over", lambda d: _fid(d).update(interval_over=None)),
+    ("over samples, which is for a single seed", lambda d: _fid(d).update(interval_over="samples")),
     ("is reversed", lambda d: _fid(d)["interval"].reverse()),
     ("is not the Student t interval of its seeds", lambda d: _fid(d).update(interval=[12.0, 12.2])),
     ("needs two seeds or more, and then must be given", lambda d: _fid(d).update(interval=None)),
@@ -398,7 +403,7 @@ FORGERIES: list[tuple[str, Callable[[Document], object]]] = [
     ("n: Input should be a valid integer", lambda d: _fid(d).update(n="256")),
     ("Extra inputs are not permitted", lambda d: d.update(trusted=True)),
     ("environment: Field required", lambda d: d.pop("environment")),
-    ("schema: Input should be 'denoised-record/1'", lambda d: d.update(schema="denoised-record/2")),
+    ("schema: Input should be 'denoised-record/2'", lambda d: d.update(schema="denoised-record/1")),
     ("scale: Input should be", lambda d: d.update(scale="huge")),
     ("key: String should match pattern", lambda d: d.update(key="abc")),
     ("path: String should match pattern", lambda d: d["pictures"][0].update(path="../../secret.png")),

@@ -44,8 +44,10 @@ def test_smoke_run_leaves_a_whole_record(tmp_path: Path, capsys: pytest.CaptureF
         "zoo/emoji-pixel/unet/diffusion_pytorch_model.safetensors"
     }
     shown = capsys.readouterr().out
-    header = next(line for line in shown.splitlines() if line.startswith("arm"))
-    assert "fid[effnet-lite0]" in header and "kid[effnet-lite0]" in header
+    lines = shown.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("arm"))
+    assert lines[first].split() == ["arm", "settings", "fid", "kid", "precision", "recall", "NFE", "s/seed"]
+    assert lines[first + 1].split() == 4 * ["[effnet-lite0]"]
     assert "n = 6 a seed" in shown
 
 
