@@ -14,6 +14,7 @@ from denoised.errors import DenoisedError, Exit
 from denoised.lab.record import RecordError, entry_sha256, obstacles, read_record
 from denoised.lab.schema import Record
 from denoised.language import LANGUAGES, Language, Phrase
+from denoised.site.metrics import Benchmark, MetricFacts, read_benchmark, read_facts
 from denoised.site.source import Method, read_method
 from denoised.site.words import read_yaml
 from denoised.site.worlds import Vocabulary, World, gather_worlds, read_vocabulary
@@ -121,6 +122,8 @@ class Library:
     worlds: tuple[World, ...]
     vocabulary: Vocabulary  # of the emoji world
     checkpoints: tuple[Checkpoint, ...]
+    metrics: tuple[MetricFacts, ...]
+    benchmark: Benchmark | None  # of the metrics
 
     def item(self, id: str) -> Item | None:
         """The item of a paper's id; None if the catalog has none."""
@@ -154,6 +157,8 @@ def gather(root: Path, records: Path | None = None) -> Library:
         gather_worlds(root),
         read_vocabulary(root),
         gather_zoo(root),
+        read_facts(),
+        read_benchmark(root),
     )
 
 

@@ -23,6 +23,7 @@ from denoised.language import Language
 from denoised.numbers import short
 from denoised.site import plot
 from denoised.site.library import SCALES, STATUSES, Item, Library
+from denoised.site.metrics import benchmark_view, metric_rows
 from denoised.site.source import argument_to_change
 from denoised.site.text import Problems, inline, note, plain, typeset
 from denoised.site.views import claim_views, comparisons, plots, record_view
@@ -130,6 +131,7 @@ class Writer:
             "compare/index.md": self._compare(),
             "glossary/index.md": self._glossary(),
             "method/index.md": self._method(),
+            "metrics/index.md": self._metrics(),
             "worlds/index.md": self._worlds(),
             "zoo/index.md": self._zoo(),
         }
@@ -229,6 +231,17 @@ class Writer:
 
     def _method(self) -> str:
         return self._page("method.md", "method.title", toc=True, body=self._prose("pages/method"), up="../")
+
+    def _metrics(self) -> str:
+        return self._page(
+            "metrics.md",
+            "metrics.title",
+            toc=True,
+            body=self._prose("pages/metrics"),
+            metrics=metric_rows(self.library.metrics),
+            benchmark=benchmark_view(self.library.benchmark) if self.library.benchmark else None,
+            up="../",
+        )
 
     def _worlds(self) -> str:
         worlds = [

@@ -46,6 +46,7 @@ class RecordView:
     scale: str
     result: Result
     seeds: Markup
+    interval_over: str  # "seeds", or "samples" of a single seed
     machine: str
     claims: tuple[ClaimView, ...]
     metrics: tuple[dict[str, Any], ...]
@@ -101,6 +102,7 @@ def record_view(item: Item, scale: str, words: Words, language: Language) -> Rec
         scale=scale,
         result=result,
         seeds=words(language, "count.seeds", n=len(record.seeds.finished)),
+        interval_over="seeds" if len(record.seeds.finished) > 1 else "samples",
         machine=_machine(record, words, language),
         claims=claim_views(record, words, language),
         metrics=tuple(_metric(metric) for metric in metrics),
