@@ -52,7 +52,7 @@ class Task:
 
     edits: list[Edit]
     succeeded: Callable[[Tensor], Tensor]  # edited pictures (n, 3, h, w) -> (n,) bool
-    by: Callable[..., Tensor]  # the metric that says so
+    by: Callable[..., object]  # the metric that says so
     judge: str  # its short name
     description: str
     exact: bool  # whether pictures have one thing on a plain background

@@ -50,4 +50,5 @@ def warping_error(clips: Tensor, flow: Tensor, visible: Tensor) -> Tensor:
     grid = torch.stack([target_x, target_y], dim=-1).flatten(0, 1)
     following = F.grid_sample(clips[:, 1:].flatten(0, 1), grid.to(clips), align_corners=False)
     squares = (following.unflatten(0, (n, frames - 1)) - clips[:, :-1]).square().mean(dim=2) * visible
-    return (squares.sum(dim=(1, 2, 3)) / visible.sum(dim=(1, 2, 3))).sqrt() * 127.5
+    error: Tensor = (squares.sum(dim=(1, 2, 3)) / visible.sum(dim=(1, 2, 3))).sqrt() * 127.5
+    return error
