@@ -192,9 +192,13 @@ def _print_result(console: Console, record: Record) -> None:
     # fold: rich drops a syllable where wide text just fits a cell
     table.add_column(say(ko="비교군", en="arm"), overflow="fold")
     table.add_column(say(ko="설정", en="settings"), overflow="fold")
+    # An extractor that all metrics look through is said once, below, so that four of them fit a terminal.
+    extractors = {name.partition("[")[2] for name in names}
+    shared = extractors.pop().rstrip("]") if len(extractors) == 1 else ""
     for name in names:
-        # Text, not markup: it has brackets. The extractor stands below, so that four metrics fit a terminal.
-        table.add_column(Text(name.replace("[", "\n[")), justify="right", overflow="fold")
+        # Text, not markup: it has brackets.
+        header = name.partition("[")[0] if shared else name.replace("[", "\n[")
+        table.add_column(Text(header), justify="right", overflow="fold")
     table.add_column("NFE", justify="right")
     table.add_column(say(ko="초/시드", en="s/seed"), justify="right", overflow="fold")
     for arm in record.arms:
@@ -212,6 +216,8 @@ def _print_result(console: Console, record: Record) -> None:
             ko=f"시드 하나, ± 표본 n = {n}에 대한 95 % 부트스트랩 구간의 절반.",
             en=f"one seed, ± half of the 95 % bootstrap interval over its samples, n = {n}.",
         )
+    if shared:
+        said += say(ko=f" {shared}로 본 값.", en=f" Seen through {shared}.")
     if any(name.startswith("fid[") for name in names):
         said += say(ko=" 논문의 FID와 비교할 수 없다.", en=" Not comparable to a paper's FID.")
     console.print()
@@ -239,7 +245,8 @@ def _value(metric: Metric | None) -> str:
         return ""
     if metric.interval is None:
         return f"{metric.value:.4g}"
-    return f"{metric.value:.4g} ± {(metric.interval[1] - metric.interval[0]) / 2:.2g}"
+    half = (metric.interval[1] - metric.interval[0]) / 2
+    return f"{metric.value:.4g} ±{half:.0f}" if half >= 100 else f"{metric.value:.4g} ±{half:.2g}"
 
 
 def _settings(arm: Arm) -> str:

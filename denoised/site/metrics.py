@@ -113,7 +113,7 @@ def benchmark_view(benchmark: Benchmark) -> dict[str, Any]:
             "ours": f"{row.ours:.3g}",
             "theirs": f"{row.theirs:.3g}",
             "faster": f"{row.theirs / row.ours:.3g}×",
-            "difference": f"{row.difference:.0e}",
+            "difference": f"{row.difference:.0e}" if row.difference else "0",
         }
         for row in benchmark.rows
     ]
