@@ -96,13 +96,20 @@ def read_benchmark(root: Path) -> Benchmark | None:
 
 
 def metric_rows(metrics: Sequence[MetricFacts]) -> list[dict[str, Any]]:
-    """The table of facts; bounds as "0 … 1", with ∞ where there is none."""
+    """The table of facts; bounds as "0 … 1", with ∞ where there is none, functions below `denoised.metrics`."""
 
     def bounds(metric: MetricFacts) -> str:
         low = "−∞" if metric.low is None else f"{metric.low:g}".replace("-", "−")
         return f"{low} … {'∞' if metric.high is None else f'{metric.high:g}'}"
 
-    return [{**vars(metric), "bounds": bounds(metric)} for metric in metrics]
+    return [
+        {
+            **vars(metric),
+            "bounds": bounds(metric),
+            "function": metric.function.removeprefix("denoised.metrics."),  # what the column says already
+        }
+        for metric in metrics
+    ]
 
 
 def benchmark_view(benchmark: Benchmark) -> dict[str, Any]:

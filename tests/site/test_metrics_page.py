@@ -53,6 +53,11 @@ def test_bounds_are_shown_with_infinities() -> None:
     assert rows["fid"] == "0 … ∞" and rows["ssim"] == "−1 … 1" and rows["kid"] == "−∞ … ∞"
 
 
+def test_functions_are_shown_below_their_package() -> None:
+    rows = {row["name"]: row["function"] for row in metric_rows(read_facts())}
+    assert rows["fid"] == "distances.frechet_distance" and rows["clip-score"] == "clip.Clip.similarity"
+
+
 def test_the_shipped_benchmark_is_shown_with_words_for_every_row() -> None:
     benchmark = read_benchmark(ROOT)
     assert benchmark is not None
