@@ -19,6 +19,8 @@ from torch import Tensor
 from denoised.files import write_whole
 from denoised.metrics.distances import Moments
 
+BATCH = 1024  # features that are taken to float64 at once
+
 
 class Extractor(Protocol):
     """What turns pictures (n, 3, h, w) in [-1, 1] into features (n, d)."""
@@ -50,6 +52,22 @@ def cached_features(extractor: Extractor, pictures: Tensor, folder: Path) -> Ten
     features = extractor(pictures)
     _write(path, {"features": features})
     return features
+
+
+def cached_moments(
+    extractor: Extractor, pictures: Tensor, features: Tensor, folder: Path
+) -> tuple[Moments, str]:
+    """The moments of `features`, which `extractor` saw in `pictures`, with the hash of their content.
+
+    From a file of `folder` where they were computed before. Made if it is not there.
+    """
+    key = f"moments {extractor.name} {extractor.fingerprint} {content_sha256(pictures)}"
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+    found = _read(path)
+    if found is None:
+        moments = Moments.of(features.split(BATCH))
+        return moments, save_moments(moments, path)
+    return Moments(int(found["n"]), found["mean"], found["scatter"]), _own_sha256(found)
 
 
 def save_moments(moments: Moments, path: Path) -> str:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from denoised.errors import DenoisedError
-from denoised.lab.cache import Extractor, cached_features
+from denoised.errors import DenoisedError, Exit
+from denoised.lab.cache import Extractor, cached_features, cached_moments
 from denoised.lab.data import Data, load_data
 from denoised.lab.settings import ModelSettings, Settings
 from denoised.language import say
+from denoised.metrics.distances import Moments
 from denoised.metrics.features import EfficientNetLite0
+from denoised.metrics.inception import InceptionV3
 from denoised.zoo.load import Checkpoint, load_checkpoint
 from denoised.zoo.manifest import verify
 
@@ -41,6 +43,8 @@ class Reference:
     features: Tensor  # (n, d) float32
     sha256: str  # of the pictures
     extractor: Extractor
+    moments: Moments | None = None  # of the features, where there are more of them than each is long
+    moments_sha256: str | None = None
 
 
 class Inputs:
@@ -93,7 +97,15 @@ class Inputs:
             return self._effnet
         if name == "emoji-judge":
             return self.judge.extractor()
+        if name == InceptionV3.name:
+            return self._inception
         raise ValueError(f"there is no feature extractor {name!r}")
+
+    @property
+    def extractor_name(self) -> str:
+        """The extractor that sets of pictures are compared with unless a runner asks for another."""
+        chosen = self.settings.extractor
+        return EfficientNetLite0.name if chosen is None else chosen.name
 
     def reference(self, extractor: str) -> Reference:
         """The held-out pictures that arms are compared with, the same for every seed, as an extractor sees them."""
@@ -101,7 +113,12 @@ class Inputs:
             pictures, sees = self._reference_pictures, self.extractor(extractor)
             features = cached_features(sees, pictures, self.root / CACHE_FOLDER)
             sha256 = hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
-            self._references[extractor] = Reference(self.data.name, features, sha256, sees)
+            moments = moments_sha256 = None
+            if len(features) > features.shape[1]:
+                moments, moments_sha256 = cached_moments(sees, pictures, features, self.root / CACHE_FOLDER)
+            self._references[extractor] = Reference(
+                self.data.name, features, sha256, sees, moments, moments_sha256
+            )
         return self._references[extractor]
 
     @cached_property
@@ -114,6 +131,33 @@ class Inputs:
         verify(folder)
         self.files.append(folder / "model.safetensors")
         return EfficientNetLite0(folder / "model.safetensors")
+
+    @cached_property
+    def _inception(self) -> InceptionV3:
+        chosen = self.settings.extractor
+        if chosen is None or chosen.file is None:
+            source = InceptionV3.source
+            raise DenoisedError(
+                say(
+                    ko="inception-v3의 가중치는 이 저장소에 없다",
+                    en="the weights of inception-v3 are not in this repository",
+                ),
+                help=say(
+                    ko=f"{source}를 내려받아 extractor=파일로 주고 pip install 'denoised[inception]'을 하거나, "
+                    "extractor=effnet-lite0으로 다른 척도로 잰다",
+                    en=f"download {source}, give it as extractor=FILE and pip install 'denoised[inception]', "
+                    "or measure on another scale with extractor=effnet-lite0",
+                ),
+            )
+        file = Path(chosen.file)
+        try:
+            inception = InceptionV3(file, self.device)
+        except ValueError as error:
+            raise DenoisedError(str(error), code=Exit.INTEGRITY) from error
+        except ImportError as error:
+            raise DenoisedError(str(error)) from error
+        self.files.append(file)
+        return inception
 
     @cached_property
     def judge(self) -> Judge:

@@ -45,7 +45,6 @@ from denoised.language import Phrase
 from denoised.metrics import distances, manifolds
 from denoised.metrics.bootstrap import bootstrap_interval
 from denoised.metrics.facts import Facts
-from denoised.metrics.features import EfficientNetLite0
 from denoised.zoo.load import Checkpoint, as_network, build_unet
 
 if TYPE_CHECKING:
@@ -53,9 +52,11 @@ if TYPE_CHECKING:
     from denoised.metrics.judge import Judge
     from denoised.zoo.text_to_image import TextToImage
 
+RESAMPLED = 5_000  # pictures up to which a comparison is made again and again to see how sure it is
 ROUNDING = 1e-6  # by which a value may pass its bounds
 # What `Arm.measure` knows by name: functions of the features of real and of drawn pictures.
-COMPARISONS: dict[str, Callable[[Tensor, Tensor], float]] = {
+Comparison = Callable[[Any, Tensor], float]  # (features of real pictures or their moments, of drawn ones)
+COMPARISONS: dict[str, Comparison] = {
     "fid": distances.frechet_distance,
     "kid": distances.kernel_distance,
     "precision": manifolds.precision,
@@ -117,18 +118,21 @@ class Arm:
         features = reference.extractor(self.images)
         for metric in metrics:
             compare = COMPARISONS[metric]
+            # Of a large set the Fréchet distance needs no more than what is stored of it.
+            large = metric == "fid" and reference.moments is not None
+            real = reference.moments if large else reference.features
 
-            def value(rows: Tensor, compare: Callable[[Tensor, Tensor], float] = compare) -> float:
-                return compare(reference.features, features[rows])
+            def value(rows: Tensor, compare: Comparison = compare, real: Any = real) -> float:
+                return compare(real, features[rows])
 
             self.record(
                 metric_name(metric, reference.extractor.name),
-                compare(reference.features, features),
+                compare(real, features),
                 n=len(self.images),
                 by=compare,
                 extractor=reference.extractor.description,
                 reference=reference,
-                again=value,
+                again=value if len(self.images) <= RESAMPLED else None,
             )
 
     def record(
@@ -184,7 +188,7 @@ class Arm:
         self.beside, self.label = beside.clamp(-1, 1).cpu(), label
 
 
-def metric_name(metric: str, extractor: str = EfficientNetLite0.name) -> str:
+def metric_name(metric: str, extractor: str) -> str:
     """A metric's full name: that of a comparison says whose features it is measured in."""
     return f"{metric}[{extractor}]" if metric in COMPARISONS else metric
 
@@ -236,9 +240,9 @@ class Lab:
         """The CLIP that the runner's SCALES name."""
         return self.inputs.clip
 
-    def extractor(self, name: str = EfficientNetLite0.name) -> Extractor:
-        """A feature extractor by its name, "effnet-lite0" or "emoji-judge"."""
-        return self.inputs.extractor(name)
+    def extractor(self, name: str | None = None) -> Extractor:
+        """A feature extractor by its name, "effnet-lite0", "emoji-judge" or "inception-v3"; None: this run's."""
+        return self.inputs.extractor(name or self.inputs.extractor_name)
 
     def denoiser(self) -> Denoiser:
         """The pixel model's denoiser, counting what it costs."""
@@ -294,9 +298,12 @@ class Lab:
             network: nn.Module = build_unet(config | {"_class_name": "UNet2DModel"})
         return network.to(self.device)
 
-    def reference(self, extractor: str = EfficientNetLite0.name) -> Reference:
-        """The held-out pictures that arms are compared with, the same for every seed, as an extractor sees them."""
-        return self.inputs.reference(extractor)
+    def reference(self, extractor: str | None = None) -> Reference:
+        """The held-out pictures that arms are compared with, the same for every seed, as an extractor sees them.
+
+        `extractor`: as in `Lab.extractor`.
+        """
+        return self.inputs.reference(extractor or self.inputs.extractor_name)
 
     def noise(self, shape: Sequence[int] | None = None) -> Tensor:
         """x_T for every sample of this seed: (images, *shape), the same for each arm.
@@ -364,10 +371,11 @@ class Lab:
     ) -> None:
         """State the paper's claim; the verdict is taken over all seeds (`denoised.lab.verdicts.verdict`).
 
-        `metric`: as recorded, or the short name of a comparison by EfficientNet-Lite0. `at`: what must single
+        `metric`: as recorded, or the short name of a comparison by this run's extractor. `at`: what must single
         out one arm of each name.
         """
-        self.claims.append(Claim(metric_name(metric), arm, relation, than, dict(at or {}), margin))
+        full = metric_name(metric, self.inputs.extractor_name)
+        self.claims.append(Claim(full, arm, relation, than, dict(at or {}), margin))
 
     def _generators(self, stream: int) -> SampleGenerators:
         return SampleGenerators(2 * self.seed + stream, range(self.settings.images))

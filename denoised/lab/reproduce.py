@@ -135,6 +135,11 @@ def _public(settings: Settings) -> dict[str, Any]:
         folder = (plain[part] or {}).get("folder")
         if folder is not None and Path(folder).is_absolute():
             plain[part]["folder"] = "/".join(Path(folder).parts[-2:])
+    extractor = plain.pop("extractor")
+    if (
+        extractor is not None
+    ):  # records from before it could be chosen say nothing of it, and stay what they are
+        plain["extractor"] = extractor | {"file": extractor["file"] and Path(extractor["file"]).name}
     return plain
 
 
@@ -181,7 +186,12 @@ def _metric(name: str, labs: list[Lab], i: int) -> dict[str, Any]:
         "implementation": {"name": first.implementation, "version": first.facts.version},
         "extractor": first.extractor,
         "reference": reference
-        and {"name": reference.name, "n": len(reference.features), "sha256": reference.sha256},
+        and {
+            "name": reference.name,
+            "n": len(reference.features),
+            "sha256": reference.sha256,
+            **({} if reference.moments is None else {"moments_sha256": reference.moments_sha256}),
+        },
     }
 
 

@@ -72,11 +72,16 @@ class Implementation(_Model):
 
 
 class Reference(_Model):
-    """The set that a distance is measured to."""
+    """The set that a distance is measured to.
+
+    `sha256`: of its pictures. `moments_sha256`: of the mean and covariance of their features, where the set is
+    so large that these stand for it.
+    """
 
     name: Name
     n: Positive
     sha256: Sha256
+    moments_sha256: Sha256 | None = None
 
 
 class Metric(_Model):

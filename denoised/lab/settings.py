@@ -47,6 +47,14 @@ class DataSettings:
 
 
 @dataclass
+class ExtractorSettings:
+    """Through which network sets of pictures are compared, and its file of weights, None while it has to be given."""
+
+    name: str = ""
+    file: str | None = None
+
+
+@dataclass
 class Settings:
     """What every run has, beside the runner's own Config. See denoised/conf/scale/ for the values."""
 
@@ -60,6 +68,7 @@ class Settings:
     model: ModelSettings | None = None
     data: DataSettings | None = None
     clip: ModelSettings | None = None  # only for runners whose SCALES name one
+    extractor: ExtractorSettings | None = None  # None: the one that is shipped
 
     @property
     def seed_list(self) -> list[int]:
@@ -100,11 +109,13 @@ def compose_run(
             raise _unknown(say(ko="키", en="key"), key, [*method_keys, *run_keys, "scale"])
 
     defaults = dict(runner.SCALES.get(scale, {}))
+    if scale == "paper" and defaults.get("data") != "prompts":  # without pictures there is nothing to compare
+        defaults.setdefault("extractor", "inception-v3")
     if rehearse:
         defaults |= REHEARSAL | runner.REHEARSAL
     values = defaults | values
     groups = [f"scale={scale}"]
-    folders = {}
+    folders, weights = {}, values.pop("extractor", None)
     for group in ("model", "data", "clip"):
         choice = values.pop(group, None)
         if choice is None:
@@ -116,9 +127,21 @@ def compose_run(
             folders[group] = str(Path(str(choice)).resolve())
             choice = "cifar10" if group == "data" else "folder"  # the one format of data read from disk
         groups.append(f"+clip={choice}" if group == "clip" else f"{group}={choice}")
+    file = None
+    if weights is not None:
+        known = _choices("extractor")
+        if weights not in known:
+            if not Path(str(weights)).is_file():
+                raise _unknown(
+                    "extractor", str(weights), [*known, say(ko="있는 파일", en="an existing file")]
+                )
+            file, weights = str(Path(str(weights)).resolve()), "inception-v3"  # the one that is not shipped
+        groups.append(f"+extractor={weights}")
     config = _compose(groups)
     for group, folder in folders.items():
         config[group].folder = folder
+    if file is not None:
+        config.extractor.file = file
     settings = _fill(
         OmegaConf.structured(Settings), config, {k: v for k, v in values.items() if k in run_keys}
     )
@@ -137,6 +160,7 @@ REHEARSAL: dict[str, Any] = {
     "seeds": [0, 1],
     "device": "cpu",
     "threads": 2,
+    "extractor": "effnet-lite0",
 }
 
 

@@ -20,15 +20,20 @@ from torch import Tensor
 
 from denoised.metrics.facts import metric
 
+BLOCK = 2048  # rows of a matrix over all pairs that are held in memory at once
 
 @metric("fid", better="lower", low=0.0, least=2, version="1")
-def frechet_distance(a: Tensor, b: Tensor) -> float:
+def frechet_distance(a: Tensor | Moments, b: Tensor) -> float:
     """|μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½) for features a (n, d) and b (m, d); at least 0, in float64.
+
+    Of a set that is too large to keep, `a` may be the moments.
 
     With centred features A and B the last trace is the nuclear norm of A Bᵀ / sqrt((n-1)(m-1)), an n×m
     matrix, which is cheaper than a d×d matrix root whenever n or m is below d. Raises ValueError for
     fewer than two samples, different d, or values that are not finite.
     """
+    if isinstance(a, Moments):
+        return frechet_distance_of_moments(a, Moments.of([b]))
     check_features(a, b)
     a, b = a.double(), b.double()
     mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)
@@ -138,11 +143,12 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     check_features(a, b)
     a, b = a.double(), b.double()
 
-    def mean_off_diagonal(k: Tensor) -> Tensor:
-        return (k.sum() - k.trace()) / (len(k) * (len(k) - 1))
+    def mean_off_diagonal(x: Tensor) -> Tensor:
+        diagonal = ((x.square().sum(dim=1) / x.shape[1] + 1) ** 3).sum()
+        return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))
 
-    within = mean_off_diagonal(_kernel(a, a)) + mean_off_diagonal(_kernel(b, b))
-    return float(within - 2 * _kernel(a, b).mean())
+    within = mean_off_diagonal(a) + mean_off_diagonal(b)
+    return float(within - 2 * _kernel_sum(a, b) / (len(a) * len(b)))
 
 
 def kernel_distances_of_subsets(a: Tensor, b: Tensor, subsets: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -175,6 +181,11 @@ def _indicators(rows: Sequence[Tensor], n: int) -> Tensor:
     for i, subset in enumerate(rows):
         chosen[i, subset] = 1
     return chosen
+
+
+def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
+    """The sum of k over all pairs, by BLOCK rows at a time: of 50,000 samples each the matrix would take 20 GB."""
+    return torch.stack([_kernel(part, y).sum() for part in x.split(BLOCK)]).sum()
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

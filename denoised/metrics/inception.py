@@ -25,11 +25,12 @@ class InceptionV3:
     """The 2,048 averaged features before Inception's last layer."""
 
     name = "inception-v3"
+    source = f"{WEIGHTS}, which torch-fidelity publishes with its releases"
     description = (
         "Inception-v3 (TensorFlow 2015, torch-fidelity's port), its own resize to 299 px, 2048 features"
     )
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
         """`weights`: the published file. ValueError for another one, ImportError without torch-fidelity."""
         content = weights.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
@@ -50,7 +51,8 @@ class InceptionV3:
             self._network = FeatureExtractorInceptionV3(
                 "inception", ["2048"], feature_extractor_weights_path=safe.name
             )
-        self._network.eval()
+        self._network.eval().to(device)
+        self._device = device
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor, batch: int = 64) -> Tensor:
@@ -60,4 +62,5 @@ class InceptionV3:
         """
         check_pictures(pictures)
         levels = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()
-        return torch.cat([self._network(part)[0].flatten(1) for part in levels.split(batch)])
+        parts = [self._network(part.to(self._device))[0].flatten(1).cpu() for part in levels.split(batch)]
+        return torch.cat(parts)

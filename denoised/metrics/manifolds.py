@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from denoised.metrics.distances import check_features
+from denoised.metrics.distances import BLOCK, check_features
 from denoised.metrics.facts import metric
 
 
@@ -28,7 +28,7 @@ class Overlap:
 
 
 def overlap(real: Tensor, drawn: Tensor, k: int) -> Overlap:
-    """All four of features real (n, d) and drawn (m, d), from one matrix of distances, in float64.
+    """All four of features real (n, d) and drawn (m, d), in float64, by BLOCK rows of distances at a time.
 
     A ball holds what lies on its surface. Raises ValueError for sets of k samples or fewer, different d, or
     values that are not finite.
@@ -37,14 +37,20 @@ def overlap(real: Tensor, drawn: Tensor, k: int) -> Overlap:
         raise ValueError(f"k must be 1 or more, not {k}")
     check_features(real, drawn, least=k + 1)
     real, drawn = real.double(), drawn.double()
-    between = _distances(real, drawn)
-    inside_real = between <= _radii(real, k)[:, None]
-    inside_drawn = between <= _radii(drawn, k)[None, :]
+    radii_real, radii_drawn = _radii(real, k), _radii(drawn, k)
+    balls = torch.zeros(len(drawn), dtype=torch.float64)  # how many of the real ones hold each drawn sample
+    recalled, covered = 0.0, 0.0
+    for rows, radii in zip(real.split(BLOCK), radii_real.split(BLOCK), strict=True):
+        between = _distances(rows, drawn)
+        inside_real = between <= radii[:, None]
+        balls += inside_real.sum(dim=0)
+        covered += float(inside_real.any(dim=1).sum())
+        recalled += float((between <= radii_drawn[None, :]).any(dim=1).sum())
     return Overlap(
-        precision=float(inside_real.any(dim=0).double().mean()),
-        recall=float(inside_drawn.any(dim=1).double().mean()),
-        density=float(inside_real.sum(dim=0).double().mean() / k),
-        coverage=float(inside_real.any(dim=1).double().mean()),
+        precision=float((balls > 0).double().mean()),
+        recall=recalled / len(real),
+        density=float(balls.mean() / k),
+        coverage=covered / len(real),
     )
 
 
@@ -74,8 +80,8 @@ def coverage(real: Tensor, drawn: Tensor, k: int = 5) -> float:
 
 def _radii(features: Tensor, k: int) -> Tensor:
     """(n,): each sample's distance to its k-th nearest neighbour, itself not counted."""
-    among = _distances(features, features)
-    return among.kthvalue(k + 1, dim=1).values
+    parts = features.split(BLOCK)
+    return torch.cat([_distances(part, features).kthvalue(k + 1, dim=1).values for part in parts])
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
+from denoised.metrics import distances
 from denoised.metrics.distances import (
     Moments,
     frechet_distance,
@@ -107,6 +108,13 @@ def test_moments_do_not_depend_on_the_batches(size: int) -> None:
     assert torch.allclose(Moments.of(shuffled.split(size)).covariance, moments.covariance, rtol=1e-9)
 
 
+def test_moments_may_stand_for_a_set_that_is_too_large_to_keep() -> None:
+    a, b = features(300, 12, 0), features(200, 12, 1)
+    assert frechet_distance(Moments.of([a]), b) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+    with pytest.raises(ValueError, match="different lengths: 12 and 5"):
+        frechet_distance(Moments.of([a]), b[:, :5])
+
+
 def test_moments_give_the_distance_of_the_features_themselves() -> None:
     a, b = features(100, 30, 0), features(120, 30, 1)
     of_moments = frechet_distance_of_moments(Moments.of(a.split(32)), Moments.of([b]))
@@ -137,7 +145,9 @@ def test_kernel_distances_of_subsets_by_torchmetrics() -> None:
         kernel_distances_of_subsets(a, b, [(torch.tensor([1]), torch.arange(70))])
 
 
-def test_kernel_distance_by_two_loops() -> None:
+@pytest.mark.parametrize("rows", [1, 4, 2048])
+def test_kernel_distance_by_two_loops(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distances, "BLOCK", rows)  # taken at once
     a, b = features(7, 5, 0).double(), features(6, 5, 1).double()
 
     def k(x: Tensor, y: Tensor) -> float:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from denoised.metrics import manifolds
 from denoised.metrics.manifolds import coverage, density, overlap, precision, recall
 
 
@@ -37,6 +38,16 @@ def test_all_four_by_loops(k: int) -> None:
     assert (found.precision, found.recall, found.density, found.coverage) == pytest.approx(
         by_loops(real, drawn, k)
     )
+
+
+@pytest.mark.parametrize("rows", [1, 7, 18])
+def test_they_do_not_depend_on_how_many_rows_are_taken_at_once(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, drawn = normal(18, 3, 0), normal(13, 3, 1, 0.8) + 0.3
+    whole = overlap(real, drawn, 3)
+    monkeypatch.setattr(manifolds, "BLOCK", rows)
+    assert overlap(real, drawn, 3) == whole
 
 
 def test_a_small_cluster_within_the_real_ones_is_precise_but_does_not_cover() -> None:
