@@ -32,7 +32,7 @@ from denoised.worlds.emoji import (
     sample_scenes,
     truth,
 )
-from denoised.worlds.emoji.scenes import PLAIN_SIZES, SLOTS
+from denoised.worlds.emoji.scenes import LOOSE_SIZES, PLAIN_SIDES, SLOTS
 from denoised.worlds.korean import with_particle
 
 
@@ -43,7 +43,7 @@ def test_joined_scenes_are_those_of_the_parts_in_order() -> None:
     assert torch.equal(render(joined, 32), torch.cat([render(a, 32), render(b, 32)]))
 
 
-@pytest.mark.parametrize("kind", ["plain", "full"])
+@pytest.mark.parametrize("kind", ["plain", "loose", "full"])
 @pytest.mark.parametrize("split", ["train", "test", "compositions"])
 def test_scene_i_does_not_depend_on_how_many_are_drawn(split: str, kind: str) -> None:
     few, many = (sample_scenes(n, 3, split, kind) for n in (5, 200))  # type: ignore[arg-type]
@@ -54,7 +54,9 @@ def test_scene_i_does_not_depend_on_how_many_are_drawn(split: str, kind: str) ->
 
 
 def test_splits_seeds_and_kinds_draw_different_scenes() -> None:
-    positions = [sample_scenes(50, seed, split).x[:, 0] for seed in (0, 1) for split in ("train", "test")]
+    positions = [
+        sample_scenes(50, seed, split, "loose").x[:, 0] for seed in (0, 1) for split in ("train", "test")
+    ]
     assert len(torch.cat(positions).unique()) > 190
     captions = [
         sample_scenes(100, seed, split, "full").captions("en")
@@ -66,7 +68,7 @@ def test_splits_seeds_and_kinds_draw_different_scenes() -> None:
             assert sum(a == b for a, b in zip(some, others, strict=True)) < 3
 
 
-@pytest.mark.parametrize("kind", ["plain", "full"])
+@pytest.mark.parametrize("kind", ["plain", "loose", "full"])
 def test_held_out_pairs_appear_in_one_split_only(kind: str) -> None:
     for split in ("train", "test"):
         scenes = sample_scenes(20_000, 0, split, kind)  # type: ignore[arg-type]
@@ -96,7 +98,7 @@ def test_the_shares_of_full_scenes_are_what_they_say() -> None:
 
 
 def test_boxes_stay_inside_and_hold_their_objects() -> None:
-    for kind in ("plain", "full"):
+    for kind in ("plain", "loose", "full"):
         scenes = sample_scenes(300, 1, "train", kind)
         boxes, filled = scenes.boxes(), scenes.side > 0
         assert torch.equal(filled.sum(dim=1), torch.where(scenes.second >= 0, 2, scenes.count))
@@ -112,9 +114,19 @@ def test_boxes_stay_inside_and_hold_their_objects() -> None:
             assert box[0] - margin <= columns.min() and columns.max() <= box[2] + margin
 
 
-def test_plain_scenes_have_the_sizes_they_say() -> None:
-    side = sample_scenes(2_000, 1).side[:, 0]
-    assert PLAIN_SIZES[0] <= float(side.min()) < 0.61 and 0.94 < float(side.max()) <= PLAIN_SIZES[1]
+def test_loose_scenes_have_the_sizes_they_say() -> None:
+    side = sample_scenes(2_000, 1, kind="loose").side[:, 0]
+    assert LOOSE_SIZES[0] <= float(side.min()) < 0.61 and 0.94 < float(side.max()) <= LOOSE_SIZES[1]
+
+
+def test_plain_scenes_stand_on_whole_pixels_of_32_in_three_sizes() -> None:
+    scenes = sample_scenes(5_000, 1)
+    pixels = scenes.boxes()[:, 0] * 32
+    assert torch.equal(pixels, pixels.round())
+    assert set((pixels[:, 2] - pixels[:, 0]).int().tolist()) == set(PLAIN_SIDES)
+    for side in PLAIN_SIDES:  # and in every place that the picture has room for
+        left = pixels[pixels[:, 2] - pixels[:, 0] == side, 0]
+        assert set(left.int().tolist()) == set(range(32 - side + 1))
 
 
 def test_two_objects_stand_as_their_relation_says_and_never_overlap() -> None:
@@ -350,7 +362,7 @@ def test_truth_does_not_depend_on_which_object_is_named_first() -> None:
 
 
 def test_truth_stays_within_its_classes() -> None:
-    for kind in ("plain", "full"):
+    for kind in ("plain", "loose", "full"):
         found = truth(sample_scenes(3_000, 0, "test", kind))
         assert found.keys() == attributes().keys()
         for name, classes in attributes().items():

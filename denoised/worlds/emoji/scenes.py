@@ -26,10 +26,13 @@ from denoised.worlds.emoji.atlas import (
 from denoised.worlds.emoji.captions import COLOURLESS, Language, Scene, caption
 
 Split = Literal["train", "test", "compositions"]
-Kind = Literal["plain", "full"]
+Kind = Literal["plain", "loose", "full"]
 
 SLOTS = 4  # things a scene has room for
-PLAIN_SIZES = (0.6, 0.95)  # a plain scene's object, as a fraction of the picture's side
+LOOSE_SIZES = (0.6, 0.95)  # a loose scene's object, as a fraction of the picture's side
+# Of plain scenes, in 32nds: whole pixels of the pictures that small pixel models draw, so that nothing is
+# asked of them at the finest scale but what the sprites themselves show.
+PLAIN_SIDES = (20, 24, 28)
 # Of full scenes, in 64ths of the picture's side:
 SIDES = (28, 38, 48)  # small, medium and large
 STEP = 2  # things stand on multiples of this, so that 32 pixels show them exactly too
@@ -197,19 +200,20 @@ def held_out_accessory(objects: Tensor) -> Tensor:
 def sample_scenes(n: int, seed: int, split: Split = "train", kind: Kind = "plain") -> Scenes:
     """Draw what is in `n` scenes; scene i does not depend on n.
 
-    "plain" scenes have one object of any size on a plain background, "full" ones everything there is.
+    "plain" scenes have one object on a plain background, of three sizes and standing on whole pixels of 32;
+    "loose" ones the same of any size and anywhere; "full" ones everything there is.
     "train" and "test" have the same distribution from disjoint random streams; "compositions" has only the
     pairs of object and background, and of object and accessory, that both leave out.
     """
     entropy = [seed, _SPLIT_STREAM[split], *([1] if kind == "full" else [])]
     stream = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
     # One uniform row a scene keeps scene i independent of n.
-    columns = 5 if kind == "plain" else 20
+    columns = 20 if kind == "full" else 5
     u = torch.from_numpy(np.random.Generator(np.random.PCG64(stream)).random((n, columns)))
-    return _plain(u, split) if kind == "plain" else _full(u, split)
+    return _full(u, split) if kind == "full" else _single(u, split, loose=kind == "loose")
 
 
-def _plain(u: Tensor, split: Split) -> Scenes:
+def _single(u: Tensor, split: Split, *, loose: bool) -> Scenes:
     count = len(BACKGROUNDS)
     objects = (u[:, 0] * len(load_atlas().objects)).long()
     held_out = held_out_background(objects)
@@ -218,9 +222,14 @@ def _plain(u: Tensor, split: Split) -> Scenes:
     else:
         background = (u[:, 1] * (count - 1)).long()
         background = background + (background >= held_out).long()  # skip the held-out one
-    side = PLAIN_SIZES[0] + (PLAIN_SIZES[1] - PLAIN_SIZES[0]) * u[:, 2]
-    x = side / 2 + (1 - side) * u[:, 3]  # the box stays inside the picture
-    y = side / 2 + (1 - side) * u[:, 4]
+    # The box stays inside the picture.
+    if loose:
+        side = LOOSE_SIZES[0] + (LOOSE_SIZES[1] - LOOSE_SIZES[0]) * u[:, 2]
+        x, y = (side / 2 + (1 - side) * column for column in (u[:, 3], u[:, 4]))
+    else:
+        pixels = torch.tensor(PLAIN_SIDES)[(u[:, 2] * len(PLAIN_SIDES)).long()]
+        x, y = (((column * (33 - pixels)).long() + pixels / 2) / 32 for column in (u[:, 3], u[:, 4]))
+        side = pixels / 32
     none, zero, one = torch.full_like(objects, -1), torch.zeros_like(objects), torch.ones_like(objects)
     empty = torch.zeros(len(u), SLOTS - 1)
     x, y, side = (torch.cat([column.float()[:, None], empty], dim=1) for column in (x, y, side))

@@ -100,7 +100,7 @@ def scenes_with_truth(
     n: int, seed: int, split: Split, *, plain: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Pictures of n scenes at the judge's size, and what they show; plain scenes are drawn at 32×32."""
-    scenes = sample_scenes(n, seed, split, "plain" if plain else "full")
+    scenes = sample_scenes(n, seed, split, "loose" if plain else "full")
     pictures = render(scenes, SIDE // 2 if plain else SIDE)
     return prepared(pictures)[:, :3], truth(scenes)
 
@@ -108,7 +108,7 @@ def scenes_with_truth(
 def nothing(n: int, seed: int, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
     """Pictures in which no object can be told: in turn mixtures, shuffled pieces, blurs and noise."""
     generator = torch.Generator().manual_seed(seed)
-    scenes = sample_scenes(n, seed + 1, split, "plain")
+    scenes = sample_scenes(n, seed + 1, split, "loose")
     pictures = render(scenes, SIDE)
     classes = len(load_atlas().objects)
     shift = torch.randint(1, classes, (n,), generator=generator)
