@@ -20,7 +20,7 @@ from denoised.zoo.recipes import NAMES, load_recipe
 from denoised.zoo.train import Progress as Report
 from denoised.zoo.train import Recipe, Training, train
 
-THREADS = 2
+THREADS = 2  # or fewer, where the process may not use so many: more would wait for each other
 LOOKS = 16  # times during a training that samples are drawn and the quality is measured
 
 
@@ -32,7 +32,7 @@ def train_command(
     recipe = load_recipe(name)
     config = compose_config(recipe.Config, overrides)
     folder = (out or root / "outputs" / "train") / name
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(min(THREADS, torch.get_num_threads()))
     note(
         say(
             ko=f"{config.steps:,}스텝, 배치 {config.batch}. CPU 두 개로 몇십 분에서 몇 시간이 걸린다. 상태: {folder}",
