@@ -7,6 +7,11 @@
 and returns those that are used. Layers that are not asked for keep diffusers' fast attention, and every
 layer has its old processor back when the block ends.
 
+    with keep_text(unet):
+        pictures = ddim(denoiser, x, timesteps, condition=condition)
+
+computes the keys and values of a text once, not again in every step.
+
 The rest are pure functions on maps and tokens: which token of one prompt is which of another
 (`swap_words`, `refine`), and what becomes of the maps (`inject`). They follow Prompt-to-Prompt (Hertz et al.
 2022, arXiv:2208.01626, section 3) and its code, github.com/google/prompt-to-prompt.
@@ -117,6 +122,65 @@ class Recorder:
             raise ValueError(f"no cross-attention layer of {side}×{side} pixels was recorded")
         mean: Tensor = torch.stack(chosen).mean(dim=0)
         return mean.reshape(len(mean), side, side, -1)
+
+
+# --- a text that stays the same ---------------------------------------------------------------------------
+
+
+@contextmanager
+def keep_text(unet: Any) -> Iterator[None]:
+    """Inside the block, compute the cross-attention's keys and values of a text once and use them again.
+
+    `unet`: a UNet2DConditionModel. They depend on the text alone, so the output is the same to the last bit. The
+    text of every call is compared with that of the call before: another one is computed anew. Where gradients
+    are wanted nothing is kept. The UNet is as it was when the block ends.
+    """
+    kept = _KeptText()
+    layers = [unet.get_submodule(key.removesuffix(".processor")) for key in unet.attn_processors]
+    projections = [part for layer in layers if layer.is_cross_attention for part in (layer.to_k, layer.to_v)]
+    before = [vars(projection).get("forward") for projection in projections]
+    hook = unet.register_forward_pre_hook(kept.look, with_kwargs=True)
+    for projection in projections:
+        projection.forward = kept.once(projection.forward)
+    try:
+        yield
+    finally:
+        hook.remove()
+        for projection, own in zip(projections, before, strict=True):
+            del projection.forward
+            if own is not None:  # else the class's is there again
+                projection.forward = own
+
+
+class _KeptText:
+    """The text of the last call, and what each projection made of it."""
+
+    def __init__(self) -> None:
+        self._text: Tensor | None = None
+        self._made: dict[int, Tensor] = {}
+
+    def look(self, unet: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Before a call of the UNet: forget what was made of another text."""
+        text: Tensor = named["encoder_hidden_states"] if "encoder_hidden_states" in named else arguments[2]
+        if torch.is_grad_enabled() or not _equal(self._text, text):
+            self._made.clear()
+            self._text = text.detach().clone()  # a copy: the caller may write into its own
+
+    def once(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The projection, computed for the first call with a text only."""
+
+        def made(text: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                return forward(text)
+            if id(made) not in self._made:
+                self._made[id(made)] = forward(text)
+            return self._made[id(made)]
+
+        return made
+
+
+def _equal(a: Tensor | None, b: Tensor) -> bool:
+    return a is not None and (a.dtype, a.device) == (b.dtype, b.device) and torch.equal(a, b)
 
 
 # --- which token of one prompt is which of another --------------------------------------------------------

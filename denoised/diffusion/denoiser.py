@@ -9,7 +9,7 @@ whatever the network itself predicts. The denoiser counts what it costs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -29,13 +29,15 @@ class Prediction:
 
     `x0` and `eps` have the shape of x_t; `v` = a eps - s x0 (Salimans & Ho 2022, arXiv:2202.00512, App. D)
     and `score` = -eps / s (Song et al. 2021, arXiv:2011.13456) follow from them, with a = sqrt(alpha_bar_t)
-    and s = sqrt(1 - alpha_bar_t).
+    and s = sqrt(1 - alpha_bar_t). `extra` is what a network says in channels beyond those of x_t, such as a
+    learned variance; None for one that has no more.
     """
 
     x0: Tensor
     eps: Tensor
     a: Tensor
     s: Tensor
+    extra: Tensor | None = None
 
     @property
     def v(self) -> Tensor:
@@ -52,7 +54,7 @@ class Prediction:
         """
         x_t = self.a * self.x0 + self.s * self.eps
         x0 = self.x0.clamp(low, high)
-        return Prediction(x0, (x_t - self.a * x0) / self.s, self.a, self.s)
+        return replace(self, x0=x0, eps=(x_t - self.a * x0) / self.s)
 
 
 def predict(output: Tensor, x: Tensor, a: Tensor, s: Tensor, kind: Parameterisation) -> Prediction:
@@ -85,10 +87,35 @@ class Denoiser:
 
     def __call__(self, x: Tensor, t: int, condition: Tensor | None = None) -> Prediction:
         """Predict at x_t of shape (n, …), all at timestep t in 0 … T-1; `condition` is (n, …) or None."""
+        a, s = self.schedule.signal_and_noise(t, x)
+        return self._predict(x, torch.full((len(x),), t, device=x.device, dtype=torch.long), a, s, condition)
+
+    def between(
+        self,
+        x: Tensor,
+        t: float | Tensor,
+        a: float | Tensor,
+        s: float | Tensor,
+        condition: Tensor | None = None,
+    ) -> Prediction:
+        """Predict at x = a x0 + s eps of shape (n, …), telling the network a real-valued timestep t.
+
+        Networks that embed t by sines and cosines take any t, though they were trained on whole ones. Which t
+        belongs to a and s is for `denoised.diffusion.continuous` to say. Each picture may have a level of its own:
+        t is then (n,), a and s are (n, 1, …).
+        """
+        steps = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
+        a, s = (torch.as_tensor(level, dtype=x.dtype, device=x.device) for level in (a, s))
+        return self._predict(x, steps, a, s, condition)
+
+    def _predict(
+        self, x: Tensor, steps: Tensor, a: Tensor, s: Tensor, condition: Tensor | None
+    ) -> Prediction:
         self.calls += 1
         self.samples += len(x) * self.passes
         with torch.inference_mode():
-            steps = torch.full((len(x),), t, device=x.device, dtype=torch.long)
             output = self.network(x, steps, condition)
-        a, s = self.schedule.signal_and_noise(t, x)
-        return predict(output, x, a, s, self.parameterisation)
+        if output.shape == x.shape:
+            return predict(output, x, a, s, self.parameterisation)
+        output, extra = output[:, : x.shape[1]], output[:, x.shape[1] :]
+        return replace(predict(output, x, a, s, self.parameterisation), extra=extra)

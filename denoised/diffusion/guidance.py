@@ -23,19 +23,37 @@ def guide(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
 def classifier_free(network: Network, null: Tensor, scale: float) -> Network:
     """The guided network: one batch of 2n rows in the order [null; condition] for n pictures.
 
-    `null`: the condition that stands for none, (length, width), (1, length, width) or one for each picture.
-    At scale 1 it is the network itself, in a batch of n. The guided network raises ValueError where it is
-    called without a condition.
+    `null`: the condition that stands for none. For text states it is (length, width), (1, length, width) or one
+    for each picture; for classes (n,) a single class, (1,) or (). At scale 1 it is the network itself, in a batch
+    of n. [null; condition] is put together once for as long as the same condition comes in, as it does at every
+    step of a sampler: do not change it in place. The guided network raises ValueError where it is called without
+    a condition.
     """
     if scale == 1:
         return network
-    null = null if null.ndim == 3 else null[None]
+    kept: tuple[Tensor, Tensor] | None = None  # the last condition, and [null; condition]
+
+    def both(condition: Tensor) -> Tensor:
+        nonlocal kept
+        if (
+            kept is not None
+            and kept[0] is condition
+            and not (
+                kept[1].is_inference() and torch.is_grad_enabled()  # it cannot be differentiated through
+            )
+        ):
+            return kept[1]
+        nulls = null if null.ndim == condition.ndim else null[None]
+        joined = torch.cat([nulls.to(condition.device).expand(condition.shape), condition])
+        # A null or condition that is being learned changes from step to step.
+        kept = None if null.requires_grad or condition.requires_grad else (condition, joined)
+        return joined
 
     def guided(x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         if condition is None:
             raise ValueError("a guided network needs a condition")
-        both = torch.cat([null.expand(len(x), -1, -1), condition])
-        unconditional, conditional = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+        outputs = network(torch.cat([x, x]), torch.cat([t, t]), both(condition))
+        unconditional, conditional = outputs.chunk(2)
         return guide(unconditional, conditional, scale)
 
     return guided

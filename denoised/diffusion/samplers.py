@@ -1,4 +1,4 @@
-"""The deterministic sampler that editing, personalisation and control methods stand on.
+"""The steps that editing, restoration, personalisation and control methods stand on.
 
 Papers about sampling itself bring solvers of their own in `runners`.
 """
@@ -12,6 +12,7 @@ from math import sqrt
 from torch import Tensor
 
 from denoised.diffusion.denoiser import Denoiser, Prediction
+from denoised.diffusion.random import Noise
 from denoised.diffusion.schedule import Schedule
 
 
@@ -22,6 +23,20 @@ def ddim_step(prediction: Prediction, t_next: int, schedule: Schedule) -> Tensor
     """
     alpha_bar = float(schedule.alpha_bar(t_next))
     return sqrt(alpha_bar) * prediction.x0 + sqrt(1 - alpha_bar) * prediction.eps
+
+
+def ancestral_step(
+    prediction: Prediction, t: int, t_next: int, schedule: Schedule, generator: Noise
+) -> Tensor:
+    """x at t_next < t (-1: clean data) drawn from DDPM's reverse step with the small variance.
+
+    DDPM (Ho et al. 2020, arXiv:2006.11239), Eq. 6 and 7, on any grid: DDIM, Eq. 12 and 16 with η = 1. At
+    t_next = -1 nothing is drawn.
+    """
+    a, a_next = float(schedule.alpha_bar(t)), float(schedule.alpha_bar(t_next))
+    variance = (1 - a_next) / (1 - a) * (1 - a / a_next)
+    mean = sqrt(a_next) * prediction.x0 + sqrt(max(0.0, 1 - a_next - variance)) * prediction.eps
+    return mean if t_next < 0 else mean + sqrt(variance) * generator.randn_like(mean)
 
 
 def ddim(

@@ -10,7 +10,7 @@ Timestep -1 stands for clean data, where alpha_bar = 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -32,6 +32,7 @@ class Schedule:
         # One more entry at the end, so that index -1 is clean data.
         one = torch.ones(1, dtype=torch.float64)
         self._alpha_bar = torch.cat([torch.cumprod(1 - self.beta, dim=0), one])
+        self._signal, self._noise = self._alpha_bar.sqrt(), (1 - self._alpha_bar).sqrt()
 
     @property
     def T(self) -> int:
@@ -54,10 +55,11 @@ class Schedule:
 
     def signal_and_noise(self, t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), in the dtype of `like` and shaped to broadcast."""
-        alpha_bar = self.alpha_bar(t).to(like.device)
-        shape = (-1, *[1] * (like.ndim - 1)) if alpha_bar.ndim else ()
-        alpha_bar = alpha_bar.reshape(shape)
-        return alpha_bar.sqrt().to(like.dtype), (1 - alpha_bar).sqrt().to(like.dtype)
+        a, s = self._signal[t].to(like), self._noise[t].to(like)
+        if a.ndim:
+            shape = (-1, *[1] * (like.ndim - 1))
+            a, s = a.reshape(shape), s.reshape(shape)
+        return a, s
 
     @classmethod
     def linear(cls, T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
@@ -120,3 +122,29 @@ def timesteps(T: int, steps: int, spacing: Spacing = "trailing") -> list[int]:
         case other:
             raise ValueError(f"spacing {other!r} is not known; use trailing, leading, linspace or quadratic")
     return [int(t) for t in grid]
+
+
+def resampling(timesteps: Sequence[int], jump: int = 1, repeats: int = 1) -> list[int]:
+    """The timesteps that a sampler visits which goes back `jump` steps of its grid, again and again, until it
+    has come down every stretch `repeats` times; the last one is -1, clean data.
+
+    `timesteps`: the decreasing grid. Where the next one is smaller a network is asked, where it is larger noise
+    is added. The schedule of RePaint (Lugmayr et al. 2022, arXiv:2201.09865, as in its code) and DDNM's time travel.
+    Raises ValueError for repeats < 1, or a jump that has no room on the grid.
+    """
+    steps = len(timesteps)
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    if not 1 <= jump < max(steps, 2):
+        raise ValueError(f"jump must be from 1 to {max(steps - 1, 1)}, one less than the steps, not {jump}")
+    levels = [*reversed(timesteps), -1]  # level 0 is the least noisy; level -1 is the list's end, clean data
+    left = dict.fromkeys(range(0, steps - jump, jump), repeats - 1)
+    level, visited = steps - 1, [timesteps[0]]
+    while level >= 0:
+        if left.get(level, 0):
+            left[level] -= 1
+            level += jump
+        else:
+            level -= 1
+        visited.append(levels[level])
+    return visited

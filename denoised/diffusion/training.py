@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Parameterisation
 from denoised.diffusion.schedule import Schedule
@@ -27,6 +28,19 @@ def training_target(
         case "v_prediction":
             a, s = schedule.signal_and_noise(t, x0)
             return a * eps - s * x0
+
+
+def one_step_target(x: Tensor, x_end: Tensor, t: Tensor, t_end: Tensor, schedule: Schedule) -> Tensor:
+    """The x0 that a network has to predict at x for one DDIM step from t to t_end to arrive at x_end.
+
+    x, x_end: (n, …), t, t_end: (n,) with t_end < t, -1 being clean data. What a student of few steps learns from a
+    teacher of many: Progressive Distillation (Salimans & Ho 2022, arXiv:2202.00512), Algorithm 2 and appendix G.
+    """
+    wide = x.double()  # the two ends may lie close together
+    (a, s), (a_end, s_end) = schedule.signal_and_noise(t, wide), schedule.signal_and_noise(t_end, wide)
+    ratio = s_end / s
+    target: Tensor = (x_end - ratio * wide) / (a_end - ratio * a)
+    return target.to(x.dtype)
 
 
 def stratified_timesteps(n: int, T: int, generator: torch.Generator) -> Tensor:
@@ -67,3 +81,22 @@ def warmup_stable_decay(step: int, steps: int, warmup: int, decay: float) -> flo
 def update_ema(average: Iterable[Tensor], parameters: Iterable[Tensor], decay: float) -> None:
     """average ← decay · average + (1 - decay) · parameters, in place."""
     torch._foreach_lerp_(list(average), list(parameters), 1 - decay)
+
+
+def train_averaged(
+    network: nn.Module, loss: Callable[[], Tensor], *, steps: int, learning_rate: float, ema: float
+) -> nn.Module:
+    """A copy of the network with its weights averaged over `steps` steps of Adam; the network is trained in place.
+
+    `loss`: a fresh scalar of the network at every call. The norm of its gradient is cut at 1. `ema`: the decay of
+    the average, whose memory is short at first, so that the random start is forgotten in a short run too.
+    """
+    average = deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.Adam(network.parameters(), learning_rate)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        update_ema(average.parameters(), network.parameters(), min(ema, (1 + step) / (10 + step)))
+    return average

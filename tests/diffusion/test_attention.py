@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from denoised.diffusion.attention import (
     align,
     controlled,
     inject,
+    keep_text,
     positions,
     refine,
     stack,
@@ -75,6 +79,86 @@ def test_watching_changes_nothing_and_sees_probabilities(unet: UNet2DConditionMo
         ("mid", True, (2, 2, 16, LENGTH)),
         *[("up", False, (2, 2, 64, 64)), ("up", True, (2, 2, 64, LENGTH))] * 2,
     ]
+
+
+@pytest.fixture
+def projected(unet: UNet2DConditionModel) -> Iterator[list[str]]:
+    """The names of the layers that projected a text to keys and values, as they do."""
+    names: list[str] = []
+    layers = [
+        (name, module) for name, module in unet.named_modules() if name.endswith(("attn2.to_k", "attn2.to_v"))
+    ]
+
+    def noting(name: str, forward: Any) -> Any:
+        def noted(text: Tensor) -> Tensor:
+            names.append(name)
+            projected: Tensor = forward(text)
+            return projected
+
+        return noted
+
+    for name, module in layers:
+        module.forward = noting(name, module.forward)
+    yield names
+    for _, module in layers:
+        del module.forward
+
+
+def test_a_kept_text_is_projected_once_and_changes_no_bit(
+    unet: UNet2DConditionModel, projected: list[str]
+) -> None:
+    x, text = inputs()
+    texts = [text, text.clone(), text.flip(0), text.flip(0), text, text[:, :5]]
+    with torch.inference_mode():
+        plain = [run(unet, x, each) for each in texts]
+        once = len(projected) // len(texts)
+        projected.clear()
+        with keep_text(unet):
+            kept = [run(unet, x, each) for each in texts]
+        assert len(projected) == once * 4  # four times another text than before
+        assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
+        run(unet, x, text)
+    assert len(projected) == once * 5, "outside the block nothing is kept"
+
+
+def test_a_kept_text_that_was_written_into_is_seen(unet: UNet2DConditionModel) -> None:
+    x, text = inputs()
+    with torch.no_grad(), keep_text(unet):
+        before = run(unet, x, text)
+        text.mul_(2)
+        after = unet(x, 10, text).sample  # as the third argument, without its name
+    with torch.no_grad():
+        assert torch.equal(after, run(unet, x, text)) and not torch.equal(after, before)
+
+
+def test_gradients_reach_a_text_inside_the_block(unet: UNet2DConditionModel) -> None:
+    x, text = inputs()
+    gradients = []
+    for inside in (False, True):
+        leaf = text.clone().requires_grad_()
+        with keep_text(unet) if inside else nullcontext():
+            with torch.no_grad():
+                run(unet, x, text)
+            for _ in range(2):
+                (gradient,) = torch.autograd.grad(run(unet, x, leaf).square().sum(), leaf)
+            gradients.append(gradient)
+    assert torch.equal(*gradients)
+
+
+def test_a_text_is_kept_under_control_and_in_nested_blocks(
+    unet: UNet2DConditionModel, projected: list[str]
+) -> None:
+    x, text = inputs()
+    recorders = [Recorder(), Recorder()]
+    with torch.no_grad(), controlled(unet, recorders[0]):
+        plain = [run(unet, x, text) for _ in range(2)]
+    projected.clear()
+    with torch.no_grad(), keep_text(unet), controlled(unet, recorders[1]), keep_text(unet):
+        kept = [run(unet, x, text) for _ in range(2)]
+    assert len(projected) == len(set(projected))
+    assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
+    for layer, total in recorders[0].total.items():
+        assert torch.equal(total, recorders[1].total[layer])
 
 
 def test_processors_come_back_after_an_error(unet: UNet2DConditionModel) -> None:

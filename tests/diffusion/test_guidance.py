@@ -69,3 +69,54 @@ def test_guidance_counts_one_call_and_two_rows_a_picture() -> None:
     denoiser = Denoiser(classifier_free(network, randn(5, 6), 2.0), Schedule.linear(), passes=2)
     denoiser(randn(3, 2, 4, 4), 10, randn(3, 5, 6))
     assert (denoiser.calls, denoiser.samples) == (1, 6)
+
+
+def of_classes(x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+    assert condition is not None and condition.ndim == 1
+    return torch.tanh(x + condition[:, None, None, None] / 10 + t[:, None, None, None] / 100)
+
+
+@pytest.mark.parametrize("null", [torch.tensor(7), torch.tensor([7]), torch.tensor([7, 7, 7])])
+def test_a_class_may_be_the_null(null: Tensor) -> None:
+    x, t, classes = randn(3, 2, 4, 4), torch.full((3,), 5), torch.tensor([0, 1, 2])
+    apart = guide(of_classes(x, t, torch.full((3,), 7)), of_classes(x, t, classes), 2.5)
+    torch.testing.assert_close(classifier_free(of_classes, null, 2.5)(x, t, classes), apart)
+
+
+def test_null_and_condition_are_joined_once_for_each_condition() -> None:
+    asked: list[Tensor] = []
+
+    def remembering(x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        asked.append(condition)
+        return of_classes(x, t, condition)
+
+    guided = classifier_free(remembering, torch.tensor(7), 2.0)
+    first, other = torch.tensor([0, 1]), torch.tensor([0, 2])
+    for condition in (first, first, other):
+        guided(randn(2, 1, 2, 2), torch.zeros(2), condition)
+    assert asked[0] is asked[1]
+    assert [each.tolist() for each in asked] == [[7, 7, 0, 1], [7, 7, 0, 1], [7, 7, 0, 2]]
+
+
+def test_a_null_that_is_learned_is_read_anew_at_every_step() -> None:
+    null = torch.zeros(5, 6, dtype=torch.float64, requires_grad=True)
+    guided, x, condition = classifier_free(network, null, 2.0), randn(2, 2, 4, 4), randn(2, 5, 6)
+    before = guided(x, torch.zeros(2), condition)
+    with torch.no_grad():
+        null += 1
+    assert not torch.allclose(before, guided(x, torch.zeros(2), condition))
+
+
+def test_what_was_joined_while_sampling_can_be_trained_through() -> None:
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+
+    def trained(x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        return x + (scale * condition).mean(dim=(1, 2))[:, None, None, None]
+
+    guided, x, condition = classifier_free(trained, randn(5, 6), 2.0), randn(2, 2, 4, 4), randn(2, 5, 6)
+    with torch.inference_mode():
+        guided(x, torch.zeros(2), condition)
+    guided(x, torch.zeros(2), condition).sum().backward()
+    assert scale.grad is not None

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from denoised.diffusion.denoiser import Denoiser, Parameterisation, predict
-from denoised.diffusion.samplers import ddim
+from denoised.diffusion.random import SampleGenerators
+from denoised.diffusion.samplers import ancestral_step, ddim
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.diffusion.training import training_target
+from runners.foundations import ddpm
 from runners.foundations.ddim import sample
 
 
@@ -23,6 +25,17 @@ def test_it_is_the_ddim_of_the_paper() -> None:
     denoiser = Denoiser(network, Schedule.cosine(), "v_prediction")
     grid = timesteps(1000, 7)
     torch.testing.assert_close(ddim(denoiser, x, grid), sample(denoiser, x, grid, clip=False))
+
+
+@pytest.mark.parametrize(("t", "t_next"), [(999, 800), (300, 299), (20, -1)])
+def test_an_ancestral_step_draws_from_ddpms_posterior(t: int, t_next: int) -> None:
+    random, schedule = torch.Generator().manual_seed(0), Schedule.cosine()
+    x, output = torch.randn(2, 3, 1, 4, 4, generator=random, dtype=torch.float64)
+    prediction = predict(output, x, *schedule.signal_and_noise(t, x), "v_prediction").clip()
+    ours = ancestral_step(prediction, t, t_next, schedule, SampleGenerators(1, range(3)))
+    mean, deviation = ddpm.posterior(x, prediction, t, t_next, schedule, "small")
+    noise = SampleGenerators(1, range(3)).randn_like(x) if t_next >= 0 else torch.zeros_like(x)
+    torch.testing.assert_close(ours, mean + deviation * noise)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from denoised.diffusion.denoiser import predict
-from denoised.diffusion.schedule import Schedule, timesteps
+from denoised.diffusion.schedule import Schedule, resampling, timesteps
 from denoised.diffusion.training import (
     min_snr_weight,
     stratified_timesteps,
@@ -105,3 +105,18 @@ def test_the_stable_learning_rate_does_not_know_how_long_training_is_until_it_fa
     assert long[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
     assert set(long[10:76]) == {1.0}
     assert long[76:] == pytest.approx([k / 25 for k in range(24, 0, -1)])
+
+
+def test_resampling_walks_every_stretch_as_often_as_asked() -> None:
+    assert resampling([30, 20, 10, 0]) == [30, 20, 10, 0, -1]
+    assert resampling([30, 20, 10, 0], jump=2, repeats=3) == [30, 20, 10, 0, 20, 10, 0, 20, 10, 0, -1]
+    visited = resampling(list(range(9, -1, -1)), jump=3, repeats=2)
+    assert visited == [9, 8, 7, 6, 9, 8, 7, 6, 5, 4, 3, 6, 5, 4, 3, 2, 1, 0, 3, 2, 1, 0, -1]
+
+
+@pytest.mark.parametrize("jump", [0, 4])
+def test_a_jump_without_room_is_refused(jump: int) -> None:
+    with pytest.raises(ValueError, match=f"jump must be from 1 to 3, one less than the steps, not {jump}"):
+        resampling([30, 20, 10, 0], jump=jump, repeats=2)
+    with pytest.raises(ValueError, match="repeats must be at least 1, not 0"):
+        resampling([30, 20, 10, 0], repeats=0)
