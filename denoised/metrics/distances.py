@@ -22,6 +22,7 @@ from denoised.metrics.facts import metric
 
 BLOCK = 2048  # rows of a matrix over all pairs that are held in memory at once
 
+
 @metric("fid", better="lower", low=0.0, least=2, version="1")
 def frechet_distance(a: Tensor | Moments, b: Tensor) -> float:
     """|μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½) for features a (n, d) and b (m, d); at least 0, in float64.

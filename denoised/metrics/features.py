@@ -8,6 +8,7 @@ and every metric that uses it says so in its name.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -96,3 +97,18 @@ def check_pictures(pictures: Tensor, channels: int | None = 3) -> None:
             f"pictures must lie in [-1, 1], these reach from {low:.3g} to {high:.3g}; "
             "clamp them, or rescale [0, 1] by 2x - 1 and [0, 255] by x / 127.5 - 1"
         )
+
+
+def random_fourier_features(
+    points: Tensor, *, scales: Sequence[float], seed: int, waves: int = 128
+) -> Tensor:
+    """Features (n, 2 waves) float64 of points (n, d): cosines and sines along random directions.
+
+    Their inner products approximate Gaussian kernels (Rahimi & Recht 2007, section 3.1), here of the widths
+    `scales` in turn, so that sets of points can be compared by `kernel_distance` on several scales at once.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(points.shape[1], waves, generator=generator, dtype=torch.float64)
+    widths = torch.tensor([scales[i % len(scales)] for i in range(waves)], dtype=torch.float64)
+    angle = points.double() @ (directions / widths)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)

@@ -1,4 +1,4 @@
-"""Numbers read off probabilities: the inception-style score, bits per dimension, perplexity, shares.
+"""Numbers read off probabilities: the inception-style score, bits per dimension, perplexity, shares, spreads.
 
 Plain functions of tensors; which network the probabilities come from is part of the metric's name.
 """
@@ -88,3 +88,42 @@ def success_rate(succeeded: Tensor) -> float:
             f"episodes must be (n,) truth values, not {succeeded.dtype} {tuple(succeeded.shape)}"
         )
     return float(succeeded.double().mean())
+
+
+@metric("mode-share-error", better="lower", low=0.0, high=1.0)
+def mode_share_error(modes: Tensor, weights: Tensor) -> float:
+    """The total variation distance between how often each mode was drawn and its true weight.
+
+    `modes`: (n,) the number of the mode that each sample belongs to. `weights`: (k,), summing to 1. Raises
+    ValueError where a number has no weight, or there are none.
+    """
+    k = len(weights)
+    if not len(modes) or int(modes.min()) < 0 or int(modes.max()) >= k:
+        raise ValueError(f"modes must be numbers from 0 to {k - 1}, at least one")
+    shares = torch.bincount(modes, minlength=k).double() / len(modes)
+    return float((shares - weights.double()).abs().sum() / 2)
+
+
+@metric("estimate-deviation", better="lower", low=0.0, least=2)
+def estimate_deviation(estimates: Tensor) -> float:
+    """The standard deviation of repeated estimates (n,) of one number, each from a single draw.
+
+    That of the mean of n independent ones is smaller by sqrt(n). Raises ValueError for fewer than two.
+    """
+    if estimates.ndim != 1 or len(estimates) < 2:
+        raise ValueError(f"estimates must be (n,) with n of at least 2, not {tuple(estimates.shape)}")
+    return float(estimates.double().std())
+
+
+@metric("curvature", better="lower", low=0.0)
+def curvature(velocities: Tensor, straight: Tensor) -> float:
+    """The mean squared difference of the velocities met on a path and the straight way from its start to its end.
+
+    `velocities`: (steps, n, …); `straight`: (n, …). Zero for straight paths of constant speed (Lee, Kim and Ye
+    2023, arXiv:2301.12003, section 3). Raises ValueError where the shapes do not match.
+    """
+    if velocities.shape[1:] != straight.shape:
+        raise ValueError(
+            f"velocities must be (steps, *{tuple(straight.shape)}), not {tuple(velocities.shape)}"
+        )
+    return float((velocities.double() - straight.double()).square().mean())

@@ -22,7 +22,7 @@ from denoised.metrics.distances import (
     kernel_distance,
     kernel_distances_of_subsets,
 )
-from denoised.metrics.features import EFFNET_SIZE, EfficientNetLite0
+from denoised.metrics.features import EFFNET_SIZE, EfficientNetLite0, random_fourier_features
 from denoised.worlds.emoji import render, sample_scenes
 from denoised.zoo.convert_effnet import source_file
 
@@ -220,3 +220,12 @@ def test_impossible_pictures_are_refused(extractor: EfficientNetLite0) -> None:
         extractor(torch.stack([torch.zeros(3, 8, 8), torch.full((3, 8, 8), torch.nan)]))
     with pytest.raises(ValueError, match=r"from 0 to 255; clamp them"):
         extractor(torch.tensor([0.0, 255.0]).reshape(2, 1, 1, 1).expand(2, 3, 8, 8))
+
+
+def test_random_fourier_features_stand_for_a_gaussian_kernel() -> None:
+    """Rahimi & Recht 2007: inner products tend to exp(-|x - y|² / 2 w²), the mean over both widths."""
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    features = random_fourier_features(x, scales=(0.5, 2.0), seed=1, waves=40_000)
+    squares = torch.cdist(x, x).square()
+    kernel = ((-squares / (2 * 0.25)).exp() + (-squares / (2 * 4)).exp()) / 2
+    torch.testing.assert_close(features @ features.T / 40_000, kernel, atol=0.02, rtol=0)

@@ -11,8 +11,11 @@ from torchmetrics.functional.text import perplexity as their_perplexity
 
 from denoised.metrics.scores import (
     bits_per_dimension,
+    curvature,
+    estimate_deviation,
     exact_match,
     inception_score,
+    mode_share_error,
     perplexity,
     success_rate,
 )
@@ -85,3 +88,28 @@ def test_what_is_no_probability_is_refused() -> None:
         exact_match(["a"], ["a", "b"])
     with pytest.raises(ValueError, match=r"truth values, not torch\.float32"):
         success_rate(torch.ones(3))
+
+
+def test_mode_share_error_by_hand() -> None:
+    weights = torch.tensor([0.2, 0.8])
+    assert mode_share_error(torch.tensor([0, 1, 1, 1, 1]), weights) == pytest.approx(0, abs=1e-7)
+    assert mode_share_error(torch.tensor([0, 1]), weights) == pytest.approx(0.3)
+    assert mode_share_error(torch.tensor([0, 0, 0]), weights) == pytest.approx(0.8)
+    with pytest.raises(ValueError, match="modes must be numbers from 0 to 1"):
+        mode_share_error(torch.tensor([2]), weights)
+
+
+def test_estimate_deviation_of_a_known_distribution() -> None:
+    """A uniform variable has a standard deviation of 1 / sqrt(12), and even quantiles of it nearly the same."""
+    assert estimate_deviation((torch.arange(10_000) + 0.5) / 10_000) == pytest.approx(12**-0.5, rel=1e-4)
+    with pytest.raises(ValueError, match="n of at least 2"):
+        estimate_deviation(torch.ones(1))
+
+
+def test_curvature_is_zero_for_straight_paths_alone() -> None:
+    straight = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+    assert curvature(straight.expand(4, 2, 2), straight) == 0
+    detour = torch.stack([straight + 1, straight - 1])  # the same way on average
+    assert curvature(detour, straight) == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"velocities must be \(steps, \*\(2, 2\)\), not \(2, 2\)"):
+        curvature(straight, straight)
