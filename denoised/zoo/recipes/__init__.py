@@ -11,12 +11,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from denoised.zoo.train import Recipe
 
-NAMES = ("emoji-judge", "emoji-pixel", "emoji-vae", "emoji-clip", "emoji-t2i")
+NAMES = ("emoji-judge", "emoji-pixel", "emoji-noisy-classifier", "emoji-vae", "emoji-clip", "emoji-t2i")
 
 
 def load_recipe(name: str) -> Recipe:
     """The recipe of that name, one of `NAMES`."""
-    from denoised.zoo.recipes import emoji_clip, emoji_judge, emoji_pixel, emoji_t2i, emoji_vae
+    from denoised.zoo.recipes import (
+        emoji_clip,
+        emoji_judge,
+        emoji_noisy_classifier,
+        emoji_pixel,
+        emoji_t2i,
+        emoji_vae,
+    )
 
-    recipes: tuple[Recipe, ...] = (emoji_judge, emoji_pixel, emoji_vae, emoji_clip, emoji_t2i)
+    recipes: tuple[Recipe, ...] = (
+        emoji_judge,
+        emoji_pixel,
+        emoji_noisy_classifier,
+        emoji_vae,
+        emoji_clip,
+        emoji_t2i,
+    )
     return {recipe.NAME: recipe for recipe in recipes}[name]
