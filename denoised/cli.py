@@ -220,6 +220,96 @@ def run(
 
 @app.command(
     help=both(
+        ko="여러 논문을 차례로 다시 잰다. 끝난 것은 건너뛰고, 하나가 실패해도 나머지를 끝낸다. "
+        "예: denoised sweep --all scale=smoke",
+        en="Re-measure many papers, each in a process of its own; what is finished is skipped, a failure stops no "
+        "other. As in: denoised sweep --all scale=smoke",
+    )
+)
+def sweep(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ID|KEY=VALUE",
+            help=both(
+                ko="논문의 id들, 그리고 denoised run과 같은 설정. 예: ddim ddpm seeds='[0,1]'",
+                en="Ids of papers, and settings as in denoised run, such as: ddim ddpm seeds='[0,1]'",
+            ),
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help=both(ko="러너가 있는 논문 모두.", en="Every paper with a runner."))
+    ] = False,
+    changed: Annotated[
+        bool,
+        typer.Option(
+            "--changed",
+            help=both(
+                ko="공개된 기록과 러너, 항목, 설정, 체크포인트가 달라진 논문만.",
+                en="Only papers whose runner, entry, settings or checkpoint is not that of the published record.",
+            ),
+        ),
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            help=both(
+                ko="한 번에 돌릴 수. 기본: 1 (실행 하나가 스레드를 두 개씩 쓴다).",
+                en="How many at a time. Default: 1 (each uses two threads).",
+            ),
+        ),
+    ] = 1,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help=both(ko="이보다 오래 걸리는 실행은 멈춘다.", en="Stop a run that takes longer."),
+        ),
+    ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help=both(ko="denoised run과 같다.", en="As in denoised run.")),
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help=both(ko="끝난 것도 다시 잰다.", en="Also what is finished."))
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help=both(ko="기록을 둘 폴더. 기본: outputs.", en="Where records go. Default: outputs."),
+        ),
+    ] = None,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish", help=both(ko="기록을 papers/에 쓴다.", en="Write the records into papers/.")
+        ),
+    ] = False,
+) -> None:
+    from denoised.lab.sweep import sweep_command
+
+    code = sweep_command(
+        find_root(),
+        words or [],
+        everything=everything,
+        changed=changed,
+        jobs=jobs,
+        limit=timeout,
+        rehearse=rehearse,
+        again=again,
+        out=out,
+        publish=publish,
+    )
+    raise typer.Exit(code)
+
+
+@app.command(
+    help=both(
         ko="zoo의 체크포인트를 학습한다. 멈추면 같은 명령으로 이어 간다. 예: denoised train emoji-pixel",
         en="Train a checkpoint of the zoo; the same command goes on where it stopped.",
     )

@@ -26,7 +26,7 @@ def test_every_path_the_readme_names_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "show", "check", "run", "train", "world", "site build", "site serve"]
+    "command", ["list", "show", "check", "run", "sweep", "train", "world", "site build", "site serve"]
 )
 def test_every_command_of_the_readme_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     for language in ("ko", "en"):
