@@ -47,6 +47,7 @@ def run_command(
     catalog = load(root / CATALOG)
     paper = catalog.paper(paper_id)
     runner = load_runner(root, catalog, paper)
+    from denoised.lab.estimate import describe, estimate, visible_gpu
     from denoised.lab.reproduce import run  # torch and diffusers load here: seconds
     from denoised.lab.settings import compose_run
 
@@ -54,16 +55,11 @@ def run_command(
         overrides = [*overrides, "device=cuda"]
     settings, config = compose_run(runner, overrides, rehearse=rehearse)
     scale = cast(Scale, "rehearsal" if rehearse else settings.scale)
-    if publish and scale not in ("mini", "paper"):
-        raise DenoisedError(
-            say(
-                ko=f"{scale} 실행은 공개하지 않는다. --publish는 mini와 paper에만 쓴다",
-                en=f"a {scale} run is never published: --publish is for mini and paper",
-            )
-        )
+    if publish:
+        check_publishable(scale)
     published = root / "papers" / paper.id / "results"
     folder = published if publish else (out or root / "outputs") / paper.id
-    _check_writable(folder)
+    check_writable(folder)
 
     console = Console(stderr=True)
     seeds = settings.seed_list
@@ -80,6 +76,8 @@ def run_command(
         sep="\n",
     )
     _say_how_long(console, published / f"{scale}.json")
+    if scale == "paper" and (found := estimate(root, runner, settings, config)):
+        console.print(Text(describe(found, visible_gpu(settings.device)), style="dim"))
     with _Display(console, seeds) as display:
         result = run(
             root,
@@ -112,7 +110,18 @@ def run_command(
         )
 
 
-def _check_writable(folder: Path) -> None:
+def check_publishable(scale: Scale) -> None:
+    """Refuse to publish what is never published, before the work."""
+    if scale not in ("mini", "paper"):
+        raise DenoisedError(
+            say(
+                ko=f"{scale} 실행은 공개하지 않는다. --publish는 mini와 paper에만 쓴다",
+                en=f"a {scale} run is never published: --publish is for mini and paper",
+            )
+        )
+
+
+def check_writable(folder: Path) -> None:
     """Refuse a folder that cannot be written before the minutes of work, not after."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,11 +233,7 @@ def _print_result(console: Console, record: Record) -> None:
     console.print(table)
     console.print(said, style="dim")
     console.print()
-    words = {
-        "holds": say(ko="성립", en="holds"),
-        "fails": say(ko="불성립", en="fails"),
-        "inconclusive": say(ko="판정 보류", en="inconclusive"),
-    }
+    words = verdict_words()
     for claim in record.claims:
         at = ", ".join(f"{k} = {v}" for k, v in claim.at.items())
         bounds = f" [{claim.interval[0]:.3g}, {claim.interval[1]:.3g}]" if claim.interval else ""
@@ -238,6 +243,15 @@ def _print_result(console: Console, record: Record) -> None:
             line.append(say(ko=f"여유 {claim.margin:.3g}   ", en=f"margin {claim.margin:.3g}   "))
         line.append(words[claim.verdict], style=f"bold {COLOURS[claim.verdict]}")
         console.print(line)
+
+
+def verdict_words() -> dict[str, str]:
+    """The verdicts as the reader calls them."""
+    return {
+        "holds": say(ko="성립", en="holds"),
+        "fails": say(ko="불성립", en="fails"),
+        "inconclusive": say(ko="판정 보류", en="inconclusive"),
+    }
 
 
 def _value(metric: Metric | None) -> str:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from denoised.errors import DenoisedError
 from denoised.language import say
-from denoised.worlds.cifar10 import FILES, load_cifar10, to_range
-from denoised.worlds.emoji import Kind, render, sample_scenes
+from denoised.worlds.cifar10 import CLASSES, FILES, load_cifar10, to_range
+from denoised.worlds.emoji import Kind, load_atlas, render, sample_scenes
 
 REFERENCE_SEED = 20_201_006  # of the held-out pictures every arm is compared with
 FULL_SIZE = 64  # pixels a side from which scenes hold everything there is; smaller ones, one object
@@ -29,6 +29,7 @@ class Data:
     reference: Callable[[int], Tensor]  # n pictures that no network was trained on, where the data allows
     batches: Callable[[int, int], Iterator[Batch]]  # (batch size, seed) -> training batches
     files: tuple[Path, ...]  # read from disk, for the record
+    classes: int  # how many classes the batches come in
 
 
 def load_data(name: str, folder: str | None, source: str | None, size: int) -> Data:
@@ -60,7 +61,13 @@ def _emoji(size: int) -> Data:
             step += 1
 
     name = f"emoji scenes {size}×{size}, test split, seed {REFERENCE_SEED}"
-    return Data(name, lambda n: render(sample_scenes(n, REFERENCE_SEED, "test", kind), size), batches, ())
+    return Data(
+        name,
+        lambda n: render(sample_scenes(n, REFERENCE_SEED, "test", kind), size),
+        batches,
+        (),
+        len(load_atlas().objects),
+    )
 
 
 def _cifar10(folder: Path) -> Data:
@@ -85,4 +92,4 @@ def _cifar10(folder: Path) -> Data:
             yield torch.where(flipped, x.flip(-1), x), labels[chosen]
 
     # The papers' convention: the training set is the reference.
-    return Data("CIFAR-10 training set", reference, batches, tuple(folder / name for name in FILES))
+    return Data("CIFAR-10 training set", reference, batches, tuple(folder / name for name in FILES), CLASSES)

@@ -28,10 +28,12 @@ from denoised.zoo.manifest import verify
 if TYPE_CHECKING:  # CLIP's classes are slow to import, and few runners need them
     from denoised.metrics.clip import Clip
     from denoised.metrics.judge import Judge
+    from denoised.zoo.noisy_classifier import Guide
     from denoised.zoo.text_to_image import TextToImage
 
 EXTRACTOR_FOLDER = "zoo/effnet-lite0"
 JUDGE_FOLDER = "zoo/emoji-judge"
+GUIDE_FOLDER = "zoo/emoji-noisy-classifier"
 CACHE_FOLDER = "outputs/cache/features"
 
 
@@ -168,6 +170,15 @@ class Inputs:
         facts = verify(folder)
         self.files += [folder / name for name in facts["files"]]
         return Judge(folder, self.device)
+
+    @cached_property
+    def noisy_classifier(self) -> Guide:
+        """The classifier of noised scenes that guides samplers."""
+        from denoised.zoo.noisy_classifier import load_noisy_classifier
+
+        guide = load_noisy_classifier(self.root / GUIDE_FOLDER, self.device, shipped=True)
+        self.files += guide.files
+        return guide
 
     @cached_property
     def clip(self) -> Clip:

@@ -50,6 +50,7 @@ from denoised.zoo.load import Checkpoint, as_network, build_unet
 if TYPE_CHECKING:
     from denoised.metrics.clip import Clip
     from denoised.metrics.judge import Judge
+    from denoised.zoo.noisy_classifier import Guide
     from denoised.zoo.text_to_image import TextToImage
 
 RESAMPLED = 5_000  # pictures up to which a comparison is made again and again to see how sure it is
@@ -236,6 +237,12 @@ class Lab:
             raise ValueError(f"the judge knows the emoji world, not {self.world}")
         return self.inputs.judge
 
+    def noisy_classifier(self) -> Guide:
+        """The emoji world's classifier of noised scenes, which guides and never judges. ValueError elsewhere."""
+        if self.world != "emoji":
+            raise ValueError(f"the noisy classifier knows the emoji world, not {self.world}")
+        return self.inputs.noisy_classifier
+
     def clip(self) -> Clip:
         """The CLIP that the runner's SCALES name."""
         return self.inputs.clip
@@ -280,12 +287,16 @@ class Lab:
         """A pixel network as a function of (x, t, condition), for training."""
         return self.watch(as_network(network))
 
-    def untrained(self, channels: Sequence[int] = ()) -> nn.Module:
+    def untrained(self, channels: Sequence[int] = (), *, out_channels: int | None = None) -> nn.Module:
         """The checkpoint's architecture with fresh weights from this seed.
 
-        `channels`: another width for each level of the network; empty keeps the checkpoint's.
+        `channels`: another width for each level of the network; empty keeps the checkpoint's. `out_channels`:
+        how many it outputs, for methods that predict more than a picture; None keeps the checkpoint's. All layers
+        but the last begin with the same weights either way.
         """
         config = dict(self.checkpoint.unet.config)
+        if out_channels is not None:
+            config["out_channels"] = out_channels
         if channels:
             levels = len(config["block_out_channels"])
             if len(channels) != levels:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -81,11 +81,10 @@ def run(
         labs, inputs = _run_seeds(root, runner, settings, config, report, advance)
 
     entry = entry_sha256(paper)
-    plain = {"settings": _public(settings), "method": asdict(config)}
-    key = [entry, code["runner_sha256"], plain, [i["sha256"] for i in inputs]]
+    plain = plain_config(settings, config)
     pictures, listed = _grids(labs[0].arms)
     content = {
-        "key": hashlib.sha256(canonical(key)).hexdigest(),
+        "key": run_key(entry, code["runner_sha256"], plain, [i["sha256"] for i in inputs]),
         "paper": {"id": paper.id, "entry_sha256": entry},
         "seeds": {"asked": settings.seed_list, "finished": [lab.seed for lab in labs]},
         "config": plain,
@@ -102,6 +101,20 @@ def run(
         },
     }
     return Run(content, pictures)
+
+
+def plain_config(settings: Settings, config: Any) -> dict[str, Any]:
+    """The record's `config`: the settings and the runner's own."""
+    return {"settings": _public(settings), "method": asdict(config)}
+
+
+def run_key(entry: str, runner: str, config: dict[str, Any], inputs: Sequence[str]) -> str:
+    """The record's `key`: runs of one key measure the same.
+
+    `entry`, `runner` and `inputs` are SHA-256 hashes: of the catalog entry, the runner's file, and every file that
+    was read, in order. `config`: see `plain_config`.
+    """
+    return hashlib.sha256(canonical([entry, runner, config, list(inputs)])).hexdigest()
 
 
 def _run_seeds(

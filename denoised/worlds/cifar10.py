@@ -16,6 +16,7 @@ from denoised.errors import DenoisedError, Exit
 from denoised.language import say
 
 RECORD = 1 + 3 * 32 * 32
+CLASSES = 10
 FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 
 

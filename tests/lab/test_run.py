@@ -85,7 +85,7 @@ def test_ddpm_trains_both_networks(tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["dim"], Exit.USAGE, "ddim"),
-        (["cfg"], Exit.USAGE, "cfg has no runner yet"),
+        (["ldm"], Exit.USAGE, "ldm has no runner yet"),
         (["ddim", "step=[10]"], Exit.USAGE, "there is no key 'step'\nhelp: did you mean 'steps'?"),
         (["ddim", "steps=many"], Exit.USAGE, "steps=many"),
         (["ddim", "images=1.5"], Exit.USAGE, "images=1.5"),
