@@ -186,6 +186,16 @@ def measure(lab: Lab, arm: Arm, scenes: Scenes) -> str:
     return name
 
 
+def network_rows(config: Config, images: int) -> int:
+    """How many pictures networks are asked about in one seed, a training example counting three times.
+
+    The control counts as a network of its own, though it is only the half of one.
+    """
+    sampled = (1 if config.guidance_scale == 1 else 2) * config.steps * images
+    trained = sum(config.train_steps) * config.train_batch
+    return sampled + 2 * (len(config.train_steps) * sampled + 3 * trained)
+
+
 def reproduce(lab: Lab, config: Config) -> None:
     """Edges as the condition: with the control and without it, at the same prompts and noise."""
     model, size = lab.text_to_image(), lab.text_to_image().picture_size

@@ -95,6 +95,11 @@ def sample(
     return x
 
 
+def network_rows(config: Config, images: int) -> int:
+    """How many pictures the network is asked about in one seed."""
+    return 2 * sum(config.steps) * images
+
+
 def reproduce(lab: Lab, config: Config) -> None:
     """Few steps with one network: deterministic (η = 0) against ancestral (η = 1). Table 1."""
     denoiser, real = lab.denoiser(), lab.reference()

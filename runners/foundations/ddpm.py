@@ -12,6 +12,10 @@ Details that matter:
 - Samples come from an exponential moving average of the weights (appendix B).
 - The bound's weight (Eq. 12) is largest at small t; L_simple (Eq. 14) drops it and so spends the network on
   the harder, noisier timesteps.
+- In the first timestep, too, the training loss has the weight of Eq. 12, as if the data were continuous. The
+  bound that is measured scores the 256 grey levels there (Eq. 13). Its variance is β, as in the weight, and in
+  the first timestep β̃ of the second, as in the official code.
+- The network is unconditional, as the paper's is: the class-conditional one here always sees its null class.
 """
 
 from __future__ import annotations
@@ -26,36 +30,54 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from denoised.diffusion.denoiser import Denoiser, Prediction
-from denoised.diffusion.random import Noise
-from denoised.diffusion.schedule import Schedule
-from denoised.diffusion.training import update_ema
+from denoised.diffusion.bounds import Chain, Reverse, bound, chain, posterior_mean, rows, to_levels
+from denoised.diffusion.denoiser import Denoiser, Network, Prediction, predict
+from denoised.diffusion.random import Noise, SampleGenerators
+from denoised.diffusion.schedule import Schedule, timesteps
+from denoised.diffusion.training import train_averaged
 from denoised.lab.lab import Lab
+from denoised.metrics.scores import bits_per_dimension
+
+T = 1000  # timesteps, § 4
+MEASURING = 2006_11239  # added to the seed of the noise that bounds are measured with: no other stream has it
 
 
 @dataclass
 class Config:
-    train_steps: int = 250  # optimizer steps of each network
+    train_steps: int = 500  # optimizer steps of each network
     train_batch: int = 32
     learning_rate: float = 2e-3  # Adam, the same for both losses
     ema: float = 0.99  # decay of the averaged weights that are sampled from
-    channels: list[int] = field(
-        default_factory=lambda: [16, 24, 32, 64]
-    )  # width of each level; [] = the model's
+    channels: list[int] = field(default_factory=lambda: [16, 32, 64])  # width of each level; [] = the model's
     sample_steps: int = 50  # ancestral steps, evenly spaced
-    variance: str = "small"  # reverse variance: small (β̃) or large (β)
+    variance: str = "small"  # reverse variance when sampling: small (β̃) or large (β)
+    bound_images: int = 128  # held-out pictures whose likelihood is bounded
+    bound_draws: int = 16  # of the 999 KL terms of the bound, drawn for each picture; 0 = all of them
 
     def __post_init__(self) -> None:
         if self.variance not in ("small", "large"):
             raise ValueError(f"variance must be small or large, not {self.variance!r}")
-        if min(self.train_steps, self.train_batch, self.sample_steps) < 1:
-            raise ValueError("train_steps, train_batch and sample_steps must be at least 1")
+        if min(self.train_steps, self.train_batch, self.sample_steps, self.bound_images) < 1:
+            raise ValueError("train_steps, train_batch, sample_steps and bound_images must be at least 1")
+        if self.sample_steps > T:
+            raise ValueError(
+                f"sample_steps must be from 1 to {T}, the trained timesteps, not {self.sample_steps}"
+            )
+        if self.bound_draws < 0:
+            raise ValueError(f"bound_draws must be 0 (all terms) or more, not {self.bound_draws}")
 
 
-REHEARSAL: dict[str, Any] = {"train_steps": 2, "train_batch": 2, "sample_steps": 2}
+REHEARSAL: dict[str, Any] = {
+    "train_steps": 2,
+    "train_batch": 2,
+    "sample_steps": 2,
+    "bound_images": 2,
+    "bound_draws": 1,
+}
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"train_steps": 2, "train_batch": 4, "sample_steps": 2},
-    # § 4 and appendix B: 800,000 steps of batch 128, learning rate 2e-4, EMA 0.9999, T = 1000 steps.
+    "smoke": {"train_steps": 2, "train_batch": 4, "sample_steps": 2, "bound_images": 4, "bound_draws": 1},
+    # § 4 and appendix B: 800,000 steps of batch 128, learning rate 2e-4, EMA 0.9999, T = 1000 steps. The loader
+    # reads CIFAR-10's training set alone, so the bound is Table 1's number in brackets, the one on training data.
     "paper": {
         "model": "ddpm-cifar10",
         "data": "cifar10",
@@ -66,8 +88,20 @@ SCALES: dict[str, dict[str, Any]] = {
         "channels": [],
         "sample_steps": 1000,
         "variance": "large",
+        "bound_images": 10_000,
+        "bound_draws": 0,
     },
 }
+
+
+def network_rows(config: Config, images: int) -> int:
+    """Pictures that the two networks see in one seed, an example of training counting three times."""
+    terms = 1 + (config.bound_draws or T - 1)
+    return 2 * (
+        3 * config.train_steps * config.train_batch
+        + config.sample_steps * images
+        + terms * config.bound_images
+    )
 
 
 def simple_weight(schedule: Schedule, t: Tensor) -> Tensor:
@@ -90,10 +124,10 @@ def loss(
     generator: torch.Generator,
 ) -> Tensor:
     """Algorithm 1, line 5, with a weight for each timestep: a scalar, for pictures x0 (n, 3, h, w)."""
-    t = torch.randint(schedule.T, (len(x0),), generator=generator).to(x0.device)
+    t = torch.randint(schedule.T, (len(x0),), generator=generator)  # schedules live on the CPU
     eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-    error = eps - network(schedule.add_noise(x0, eps, t), t, condition)
-    return (weight(schedule, t.cpu()).to(error) * error.square().mean(dim=(1, 2, 3))).mean()
+    error = eps - network(schedule.add_noise(x0, eps, t), t.to(x0.device), condition)
+    return (weight(schedule, t).to(error) * error.square().mean(dim=(1, 2, 3))).mean()
 
 
 def train(
@@ -106,17 +140,14 @@ def train(
     generator: torch.Generator,
 ) -> nn.Module:
     """Algorithm 1: the network after `config.train_steps` steps of Adam, with its weights averaged."""
-    average = deepcopy(network).requires_grad_(False)
-    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
-    for step in range(config.train_steps):
+
+    def next_loss() -> Tensor:
         x0, condition = next(batches)
-        optimizer.zero_grad()
-        loss(call(network), x0, condition, schedule, weight, generator).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        # Short memory at first, so that the random start is forgotten in a short run too.
-        update_ema(average.parameters(), network.parameters(), min(config.ema, (1 + step) / (10 + step)))
-    return average
+        return loss(call(network), x0, condition, schedule, weight, generator)
+
+    return train_averaged(
+        network, next_loss, steps=config.train_steps, learning_rate=config.learning_rate, ema=config.ema
+    )
 
 
 def posterior(
@@ -159,25 +190,60 @@ def sample(
     return x
 
 
+def reverse(network: Network, steps: Chain) -> Reverse:
+    """p(x_{t-1} | x_t) with the variance β, for the bound: the mean of Eq. 7 at the clipped prediction of x0."""
+    log_variance = torch.cat(
+        [steps.log_large[:-1], steps.log_small[-1:]]
+    )  # the decoder's as in the official code
+
+    def step(x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        t = steps.t[k]
+        a, s = steps.schedule.signal_and_noise(t, x)
+        x0 = predict(network(x, t.to(x.device), None), x, a, s, "epsilon").x0.clamp(-1, 1)
+        return posterior_mean(steps, k, x0, x), rows(log_variance, k, x)
+
+    return step
+
+
+@torch.inference_mode()
+def bits(lab: Lab, network: Network, pictures: Tensor, schedule: Schedule, config: Config) -> Tensor:
+    """The bound on the bits per dimension of each 8-bit picture (n, 3, h, w): (n,). Eq. 5, Table 1."""
+    steps, size = chain(schedule, range(schedule.T - 1, -1, -1)), lab.settings.batch
+    nll = []
+    for start in range(0, len(pictures), size):
+        x0 = pictures[start : start + size].to(lab.device)
+        noise = SampleGenerators(MEASURING + lab.seed, range(start, start + len(x0)))
+        nll.append(bound(reverse(network, steps), x0, steps, noise, config.bound_draws or None))
+    return bits_per_dimension(torch.cat(nll), pictures[0].numel())
+
+
 def reproduce(lab: Lab, config: Config) -> None:
-    """Two networks that differ in the weight of their loss alone: L_simple against the bound. Table 2."""
-    real, schedule = lab.reference(), Schedule.linear()
-    timesteps = lab.timesteps(config.sample_steps, "trailing")
+    """Two networks that differ in the weight of their loss alone: L_simple against the bound. Tables 1 and 2."""
+    schedule = Schedule.linear(T)
+    grid = timesteps(T, config.sample_steps)
+    untrained = lab.untrained(config.channels)
+    real, held_out = lab.reference(), to_levels(lab.data.reference(config.bound_images))
     for name, weight in (("l_simple", simple_weight), ("l_vlb", vlb_weight)):
         with lab.arm(name, train_steps=config.train_steps, steps=config.sample_steps) as arm:
-            network = lab.untrained(config.channels)
-            generator = torch.Generator().manual_seed(lab.seed)
             network = train(
-                network, lab.call, lab.batches(config.train_batch), schedule, weight, config, generator
+                deepcopy(untrained),
+                lab.call,
+                ((pictures, None) for pictures, _ in lab.batches(config.train_batch)),
+                schedule,
+                weight,
+                config,
+                torch.Generator().manual_seed(lab.seed),
             )
             arm.parameters_trained = sum(p.numel() for p in network.parameters())
             arm.images = sample(
                 lab.wrap(network, schedule, "epsilon"),
                 lab.noise(),
-                timesteps,
+                grid,
                 variance=config.variance,
-                condition=lab.labels(),
                 generator=lab.generator(),
             )
         arm.measure("fid", "kid", "precision", "recall", reference=real)
+        values = bits(lab, lab.call(network), held_out, schedule, config)
+        arm.record("bits-per-dimension", values, by=bits_per_dimension)
     lab.claim("fid", "l_simple", "<", "l_vlb")
+    lab.claim("bits-per-dimension", "l_vlb", "<", "l_simple")

@@ -149,6 +149,17 @@ def sample(
     return torch.stack(x.chunk(2), dim=1)
 
 
+def network_rows(config: Config, images: int) -> int:
+    """How many pictures the network is asked about in one seed, guidance counting twice and a pair as two."""
+    paired = len(OPERATIONS) + 1  # the swap is also made with an early tau
+    return 2 * config.steps * images * (2 * paired + len(OPERATIONS))
+
+
+def rows_at_once(config: Config, batch: int) -> tuple[int, int]:
+    """Pictures in the largest call (source and edit, each with and without its prompt), and in a training step."""
+    return 4 * batch, 0
+
+
 def reproduce(lab: Lab, config: Config) -> None:
     """Each operation from the same noise: with the source's attention maps, and by the prompt alone."""
     for operation, kind in OPERATIONS.items():

@@ -198,6 +198,20 @@ def sample(lab: Lab, model: TextToImage, prompts: Sequence[str], config: Config)
     return lab.in_batches(lambda part: model.decode(ddim(denoiser, x[part], grid, condition=states[part])))
 
 
+def network_rows(config: Config, images: int) -> int:
+    """How many pictures the network is asked about in one seed, a training example counting three times."""
+    groups = [thing.group for thing in load_atlas().objects]
+    words = sum(groups.count(s.thing.group) for s in draw_subjects(config.subjects, config.pictures, seed=0))
+    chosen, trained = words * config.trials * config.pictures, rows_at_once(config, 0)[1] * config.train_steps
+    passes = 1 if config.guidance_scale == 1 else 2
+    return chosen + 3 * trained + 2 * passes * config.steps * images  # two arms
+
+
+def rows_at_once(config: Config, batch: int) -> tuple[int, int]:
+    """Pictures in the largest call of sampling, with guidance, and in a training step."""
+    return 2 * batch, config.subjects * config.train_batch
+
+
 def reproduce(lab: Lab, config: Config) -> None:
     """The learned word against the existing word it started from, in scenes its pictures did not show. § 5."""
     model, task = lab.text_to_image(), subject_task(lab, config.subjects, config.pictures)

@@ -1,14 +1,28 @@
 """DDPM against diffusers' published vector, and its equations against the cases where they are exact."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from denoised.diffusion.bounds import bin_log_likelihood, chain, prior_kl
 from denoised.diffusion.denoiser import Denoiser, Prediction
 from denoised.diffusion.schedule import Schedule, timesteps
-from runners.foundations.ddpm import Config, loss, posterior, sample, simple_weight, train, vlb_weight
+from runners.foundations.ddpm import (
+    Config,
+    bits,
+    loss,
+    network_rows,
+    posterior,
+    reproduce,
+    sample,
+    simple_weight,
+    train,
+    vlb_weight,
+)
+from tests.runners.pixel_lab import pixel_lab
 from tests.runners.test_ddim import dummy, dummy_sample
 
 
@@ -128,3 +142,52 @@ def test_impossible_settings_are_refused() -> None:
         Config(variance="huge")
     with pytest.raises(ValueError, match="must be at least 1"):
         Config(train_steps=0)
+    with pytest.raises(
+        ValueError, match="sample_steps must be from 1 to 1000, the trained timesteps, not 1001"
+    ):
+        Config(sample_steps=1001)
+    with pytest.raises(ValueError, match="bound_draws must be 0"):
+        Config(bound_draws=-1)
+
+
+def test_the_bound_of_a_network_that_knows_the_data_is_what_the_variances_cost() -> None:
+    """Each KL term is then that of β̃ against β alone, ½ (r - 1 - log r) with r = β̃ / β; no term is random."""
+    schedule, lab = Schedule.linear(), pixel_lab(batch=1)
+    value = 51 / 127.5 - 1  # one of the 256 grey levels
+    pictures = torch.full((2, 3, 2, 2), value, dtype=torch.float64)
+
+    def perfect(x: Tensor, t: Tensor, _: Tensor | None) -> Tensor:
+        a, s = schedule.signal_and_noise(t, x)
+        return (x - a * value) / s
+
+    steps = chain(schedule, range(999, -1, -1))
+    log_r = (steps.log_small - steps.log_large)[:-1]
+    decoder = -bin_log_likelihood(torch.tensor(value), torch.tensor(value), steps.log_small[-1])
+    each = 0.5 * (log_r.exp() - 1 - log_r).sum() + decoder
+    nats = 12 * float(each) + float(prior_kl(pictures, schedule, 999)[0])
+    got = bits(lab, perfect, pictures, schedule, Config(bound_draws=0))
+    torch.testing.assert_close(
+        got, torch.full((2,), nats / 12 / math.log(2), dtype=torch.float64), rtol=1e-6, atol=0
+    )
+
+
+def test_reproduce_trains_both_networks_alike_and_states_both_claims() -> None:
+    lab = pixel_lab(images=4)
+    config = Config(
+        train_steps=2, train_batch=4, channels=[8, 8, 8], sample_steps=3, bound_images=6, bound_draws=2
+    )
+    reproduce(lab, config)
+    assert [arm.name for arm in lab.arms] == ["l_simple", "l_vlb"]
+    simple, vlb = lab.arms
+    assert simple.parameters_trained == vlb.parameters_trained > 0
+    for arm in lab.arms:
+        assert (arm.calls, arm.samples) == (3, 12)  # neither training nor measuring is a cost of sampling
+        assert arm.metrics["bits-per-dimension"].n == 6
+        assert arm.images is not None and arm.images.shape == (4, 3, 16, 16)
+    assert simple.images is not None and vlb.images is not None
+    assert not torch.equal(simple.images, vlb.images)
+    assert [(c.metric, c.arm, c.relation, c.than) for c in lab.claims] == [
+        ("fid[effnet-lite0]", "l_simple", "<", "l_vlb"),
+        ("bits-per-dimension", "l_vlb", "<", "l_simple"),
+    ]
+    assert network_rows(config, 4) == 2 * (3 * 2 * 4 + 3 * 4 + 3 * 6)

@@ -1,0 +1,1 @@
+"""Fast sampling: the same network in fewer evaluations."""

@@ -1,0 +1,1 @@
+"""Methods that steer a trained network while sampling."""

@@ -1,0 +1,1 @@
+"""Inpainting: filling what is missing of a picture."""

@@ -1,0 +1,1 @@
+"""Restoration: pictures from measurements that are missing something of them."""
