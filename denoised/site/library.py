@@ -15,6 +15,7 @@ from denoised.lab.record import RecordError, entry_sha256, obstacles, read_recor
 from denoised.lab.schema import Record
 from denoised.language import LANGUAGES, Language, Phrase
 from denoised.site.metrics import Benchmark, MetricFacts, read_benchmark, read_facts
+from denoised.site.sampling import Sampling, read_sampling
 from denoised.site.source import Method, read_method
 from denoised.site.words import read_yaml
 from denoised.site.worlds import Vocabulary, World, gather_worlds, read_vocabulary
@@ -124,6 +125,7 @@ class Library:
     checkpoints: tuple[Checkpoint, ...]
     metrics: tuple[MetricFacts, ...]
     benchmark: Benchmark | None  # of the metrics
+    sampling: Sampling | None  # how fast it is
 
     def item(self, id: str) -> Item | None:
         """The item of a paper's id; None if the catalog has none."""
@@ -159,6 +161,7 @@ def gather(root: Path, records: Path | None = None) -> Library:
         gather_zoo(root),
         read_facts(),
         read_benchmark(root),
+        read_sampling(root),
     )
 
 

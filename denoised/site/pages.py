@@ -22,11 +22,13 @@ from denoised.catalog.bibtex import bibtex
 from denoised.language import Language
 from denoised.numbers import short
 from denoised.site import plot
+from denoised.site.compare import comparison_views
 from denoised.site.library import SCALES, STATUSES, Item, Library
 from denoised.site.metrics import benchmark_view, metric_rows
+from denoised.site.sampling import sampling_view
 from denoised.site.source import argument_to_change
 from denoised.site.text import Problems, inline, note, plain, typeset
-from denoised.site.views import claim_views, comparisons, plots, record_view
+from denoised.site.views import claim_views, plots, record_view
 from denoised.site.words import Words, day
 from denoised.site.worlds import World, drawn_view, thumbs_view, vocabulary_view
 from denoised.site.zoo import Checkpoint
@@ -219,8 +221,14 @@ class Writer:
         )
 
     def _compare(self) -> str:
-        groups = comparisons(self.library.items, self.words, self.language)
-        return self._page("compare.md", "compare.title", groups=groups, up="../")
+        return self._page(
+            "compare.md",
+            "compare.title",
+            toc=True,
+            **comparison_views(self.library.items, self.words, self.language),
+            sampling=sampling_view(self.library.sampling) if self.library.sampling else None,
+            up="../",
+        )
 
     def _glossary(self) -> str:
         terms = [

@@ -82,8 +82,12 @@ class _Axis:
         return found
 
 
-def lines(series: Sequence[Series], *, id: str, title: str, x_label: str, y_label: str) -> Markup:
-    """Value against network evaluations: a line, a band and error bars for each series.
+def lines(
+    series: Sequence[Series], *, id: str, title: str, x_label: str, y_label: str, round_ticks: bool = False
+) -> Markup:
+    """Value against cost, such as network evaluations: a line, a band and error bars for each series.
+
+    `round_ticks`: mark round numbers on the horizontal axis instead of the places of the points.
 
     The vertical axis is logarithmic where every interval is positive and the values span more than a factor of
     eight, the horizontal one where they span four or more.
@@ -96,7 +100,8 @@ def lines(series: Sequence[Series], *, id: str, title: str, x_label: str, y_labe
     x_axis = _axis(xs, _LEFT + 12, WIDTH - _RIGHT - 12, log=log_x, pad=0)
     log_y = min(lows) > 0 and max(highs) / min(lows) > 8
     y_axis = _axis([*lows, *highs], HEIGHT - _BOTTOM, top, log=log_y, pad=0.06)
-    parts = [_frame(y_axis, top), legend, *_x_ticks(x_axis, xs, x_label, log_x)]
+    marked = x_axis.ticks() if round_ticks else xs
+    parts = [_frame(y_axis, top), legend, *_x_ticks(x_axis, marked, x_label, log_x)]
     for number, each in enumerate(series, 1):
         ordered = sorted(each.points, key=lambda point: point.x)
         inside = []

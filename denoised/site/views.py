@@ -160,14 +160,14 @@ def _costs(record: Record) -> dict[str, list[str]]:
     }
     return {
         name: [
-            "–" if value is None else f"{value:,}" if name == "trained" else _three(value) for value in values
+            "–" if value is None else f"{value:,}" if name == "trained" else three(value) for value in values
         ]
         for name, values in columns.items()
         if any(values)
     }
 
 
-def _three(value: float) -> str:
+def three(value: float) -> str:
     """Three significant digits, which is more than a timing deserves."""
     return short(float(f"{value:.3g}"))
 
@@ -232,7 +232,7 @@ def _facts(record: Record, words: Words, language: Language) -> list[tuple[str, 
         ("version", plain(code.version)),
         ("commit", Markup("<code>{}</code>").format(code.commit[:12]) if code.commit else none),
         ("started", plain(record.time.started[:19].replace("T", " "))),
-        ("seconds", _three(record.time.seconds)),
+        ("seconds", three(record.time.seconds)),
         ("inputs", inputs or none),
         ("runner", Markup("<code>{}</code>").format(code.runner_sha256)),
         ("key", Markup("<code>{}</code>").format(record.key)),
@@ -270,53 +270,6 @@ def plots(item: Item, scale: str, words: Words, language: Language) -> list[dict
             svg = plot.dots(series, id=id, title=title.unescape(), y_label=y_label)
         caption = words(language, "plot.caption", title=title, sample=sample)
         found.append({"svg": svg, "caption": caption})
-    return found
-
-
-def comparisons(items: Sequence[Item], words: Words, language: Language) -> list[dict[str, Any]]:
-    """Across papers: mini results of one metric on one reference set with equally many pictures share a plot."""
-    groups: dict[tuple[str, str, int], list[tuple[Item, Arm, Metric]]] = {}
-    for item in items:
-        record = item.results["mini"].record
-        for arm in record.arms if record else ():
-            for metric in arm.metrics:
-                if metric.reference is not None:
-                    key = (metric.name, metric.reference.sha256, metric.n)
-                    groups.setdefault(key, []).append((item, arm, metric))
-    found = []
-    for number, ((name, _, n), members) in enumerate(sorted(groups.items(), key=lambda each: each[0]), 1):
-        first = members[0][2]
-        assert first.reference is not None
-        better = "higher" if first.higher_is_better else "lower"
-        note = _sample(first, words, language).unescape()
-        labelled = [(f"{item.paper.name}: {arm.name}", arm, metric) for item, arm, metric in members]
-        found.append(
-            {
-                "id": f"comparison-{number}",
-                "metric": plain(name),
-                "n": n,
-                "reference": plain(first.reference.name),
-                "reference_n": first.reference.n,
-                "plot": plot.lines(
-                    _by_arm(labelled, note),
-                    id=f"comparison-plot-{number}",
-                    title=words(language, "compare.plot", metric=plain(name)).unescape(),
-                    x_label=words(language, "plot.x").unescape(),
-                    y_label=words(language, f"plot.better.{better}", metric=plain(name)).unescape(),
-                ),
-                "rows": [
-                    {
-                        "id": item.paper.id,
-                        "paper": plain(item.paper.name),
-                        "arm": plain(f"{arm.name} {settings_text(arm.settings)}"),
-                        "nfe": _three(nfe(arm)),
-                        "value": _value(metric),
-                        "seconds": _three(arm.cost.seconds),
-                    }
-                    for item, arm, metric in members
-                ],
-            }
-        )
     return found
 
 

@@ -100,7 +100,10 @@ def record_of(
         "key": "cd" * 32,
         "paper": {"id": id, "entry_sha256": entry_sha256(paper)},
         "seeds": {"asked": [0, 1, 2], "finished": [0, 1, 2]},
-        "config": {"steps": [5, 10, 20, 50], "eta": 0.0},
+        "config": {
+            "settings": {"batch": 64, "model": {"name": "emoji-pixel", "folder": "zoo/emoji-pixel"}},
+            "method": {"steps": [5, 10, 20, 50], "eta": 0.0},
+        },
         "arms": arms,
         "claims": claims,
         "environment": {

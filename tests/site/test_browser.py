@@ -108,7 +108,7 @@ def test_the_list_narrows_by_words_and_choices(browser: Browser, address: str, b
     visible = "[...document.querySelectorAll('.dn-card')].filter((card) => !card.hidden).length"
     assert browser.run(visible) == total
     change = "(() => {{ const f = document.querySelector('.dn-filter'); {}; f.dispatchEvent(new Event('input')) }})()"
-    browser.run(change.format("f.elements.text.value = 'implicit'"))
+    browser.run(change.format("f.elements.text.value = 'nonequilibrium'"))
     assert browser.run(visible) == 1
     browser.run(change.format("f.elements.text.value = ''; f.elements.status.value = 'holds'"))
     assert browser.run(visible) == 1
