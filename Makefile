@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint serve site bench-metrics clean
+.PHONY: demo test lint serve site bench-metrics bench-sampling clean
 
 demo: .venv/.installed  ## reproduce DDIM against DDPM and build the site
 	$(BIN)/denoised run ddim
@@ -37,6 +37,9 @@ serve: .venv/.installed  ## serve the built site on 127.0.0.1
 
 bench-metrics: .venv/.installed-test  ## the metrics' speed against torchmetrics, written for the site
 	$(BIN)/python benchmarks/metrics.py --write
+
+bench-sampling: .venv/.installed  ## sampling's speed against diffusers, written for the site
+	$(BIN)/python benchmarks/sampling.py --write
 
 clean:  ## remove everything that can be made again
 	rm -rf .venv build outputs

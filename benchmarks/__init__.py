@@ -1,0 +1,1 @@
+"""How fast things are, against others. Each module is a script: python benchmarks/metrics.py"""
