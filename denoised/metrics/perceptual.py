@@ -43,6 +43,22 @@ def perceptual_distance(
     return total
 
 
+@metric("diversity", better="higher", low=0.0, least=2)
+def diversity(maps: Sequence[Tensor], size: int) -> Tensor:
+    """(n,): how far each sample is on average from the others of its group, by the perceptual distance.
+
+    `maps`: feature maps (n, c, h, w) of one layer each, samples of a group one after another; `size`: how many
+    a group has. Raises ValueError for groups of one, or an n that they do not divide.
+    """
+    n = len(maps[0])
+    if size < 2 or n % size:
+        raise ValueError(f"{n} samples do not fall into groups of {size}, of at least 2")
+    place, first = torch.arange(n) % size, torch.arange(n) // size * size
+    others = [first + (place + shift) % size for shift in range(1, size)]
+    distances = [perceptual_distance(maps, [layer[rows] for layer in maps]) for rows in others]
+    return torch.stack(distances).mean(dim=0)
+
+
 @metric("structure-distance", better="lower", low=0.0, high=4.0)
 def structure_distance(a: Tensor, b: Tensor) -> Tensor:
     """(n,) float32: how much the self-similarity of a map (n, c, h, w) has changed in another.

@@ -33,9 +33,8 @@ from denoised.lab.lab import Arm, Lab
 from denoised.lab.restoring import PERCEPTUAL, backbone, held_out, record_nearness
 from denoised.language import Phrase, say
 from denoised.metrics.edits import picture_rmse
-from denoised.metrics.facts import metric
 from denoised.metrics.features import EfficientNetLite0
-from denoised.metrics.perceptual import perceptual_distance
+from denoised.metrics.perceptual import diversity
 
 DIVERSITY = f"diversity[{EfficientNetLite0.name}]"
 
@@ -110,22 +109,6 @@ def sample(
             noised = reference if t_next < 0 else a * reference + s * generator.randn_like(x)
             x = x + low_pass(noised, factor) - low_pass(x, factor)  # Eq. 9 and 10
     return x
-
-
-@metric("pairwise-diversity", better="higher", low=0.0, least=2)
-def diversity(maps: Sequence[Tensor], size: int) -> Tensor:
-    """(n,): how far each sample is on average from the others of its group, by the perceptual distance.
-
-    `maps`: feature maps (n, c, h, w) of one layer each, samples of a group one after another; `size`: how many
-    a group has. Raises ValueError for groups of one, or an n that they do not divide.
-    """
-    n = len(maps[0])
-    if size < 2 or n % size:
-        raise ValueError(f"{n} samples do not fall into groups of {size}, of at least 2")
-    place, first = torch.arange(n) % size, torch.arange(n) // size * size
-    others = [first + (place + shift) % size for shift in range(1, size)]
-    distances = [perceptual_distance(maps, [layer[rows] for layer in maps]) for rows in others]
-    return torch.stack(distances).mean(dim=0)
 
 
 def network_rows(config: Config, images: int) -> int:

@@ -9,12 +9,11 @@ from denoised.diffusion.random import SampleGenerators
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.errors import DenoisedError
 from denoised.lab.restoring import PERCEPTUAL
-from denoised.metrics.perceptual import perceptual_distance
+from denoised.metrics.perceptual import diversity, perceptual_distance
 from runners.foundations import ddpm
 from runners.guidance.ilvr import (
     DIVERSITY,
     Config,
-    diversity,
     low_pass,
     network_rows,
     reproduce,
