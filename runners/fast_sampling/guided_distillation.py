@@ -80,7 +80,6 @@ TINY: dict[str, Any] = {"updates": 2, "halving_updates": 1, "train_batch": 2, "w
 # The rehearsal's network is the shipped one: it knows classes and a null class, which no published one does.
 REHEARSAL: dict[str, Any] = {**TINY, "model": "emoji-pixel", "steps": 4, "halvings": 1}
 SCALES: dict[str, dict[str, Any]] = {
-    "mini": {"images": 96},  # two of each class
     "smoke": {**TINY, "steps": 2, "halvings": 1},
     # Class-conditional CIFAR-10, w from 0 to 4, from 1024 steps down to 1. The paper's networks are not public: this is
     # for one of the user's. The numbers of updates are those of Progressive Distillation, not the paper's.

@@ -71,7 +71,6 @@ class Config:
 TINY: dict[str, Any] = {"guide_steps": 2, "guide_batch": 4, "guide_channels": [8, 16]}
 REHEARSAL: dict[str, Any] = {**TINY, "steps": 2, "scales": [1.0]}
 SCALES: dict[str, dict[str, Any]] = {
-    "mini": {"images": 96},  # two of each class
     "smoke": {**TINY, "steps": 2, "scales": [1.0, 10.0]},
     # Table 4 is about ImageNet 256×256 and networks of the paper's own, published as pickles, which are never
     # opened here. The closest that loads is DDPM's network for CIFAR-10, which knows no classes, with a classifier
