@@ -45,6 +45,7 @@ from denoised.language import Phrase
 from denoised.metrics import distances, manifolds
 from denoised.metrics.bootstrap import bootstrap_interval
 from denoised.metrics.facts import Facts
+from denoised.worlds.toys import Density
 from denoised.zoo.load import Checkpoint, as_network, build_unet
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Arm:
     parameters_trained: int = 0
     beside: Tensor | None = None  # pictures to show above `images`, (n, 3, h, w)
     label: Phrase | None = None  # what they are
+    points: Tensor | None = None  # (n, 2), to be drawn over `density`
+    density: Density | None = None  # what they ought to follow
     metrics: dict[str, Measurement] = field(default_factory=dict)
     calls: int = 0
     samples: int = 0
@@ -187,6 +190,10 @@ class Arm:
     def show(self, beside: Tensor, label: Phrase) -> None:
         """In the published grid, put each of `beside` (n, 3, h, w) above the picture it led to."""
         self.beside, self.label = beside.clamp(-1, 1).cpu(), label
+
+    def plot(self, points: Tensor, density: Density) -> None:
+        """Publish a picture of points in the plane (n, 2), over the density they ought to follow."""
+        self.points, self.density = points.detach().double().cpu(), density
 
 
 def metric_name(metric: str, extractor: str) -> str:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from denoised.catalog.model import Paper
@@ -33,8 +34,11 @@ from denoised.lab.settings import Settings
 from denoised.lab.verdicts import interval, verdict
 from denoised.language import Phrase, say
 from denoised.pictures import grid, png
+from denoised.worlds.preview import points_over
+from denoised.worlds.toys import Density
 
 GRID_PICTURES, GRID_COLUMNS = 24, 8
+PLOTTED_POINTS, PLOT_SIZE = 1_000, 400  # size in pixels a side
 
 
 @dataclass
@@ -241,24 +245,43 @@ def _grids(arms: list[Arm]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """A grid of the first seed's pictures for each arm: bytes by name, and what the record lists."""
     pictures, listed = {}, []
     for arm in arms:
-        if arm.images is None:
+        if arm.images is not None:
+            picture, counted = _samples(arm, arm.images)
+        elif arm.points is not None and arm.density is not None:
+            picture, counted = _points(arm.points, arm.density)
+        else:
             continue
-        # Spread over the samples of one turn through the classes, so that no class comes twice.
-        every = max(1, min(len(arm.images), 2 * GRID_PICTURES) // GRID_PICTURES)
-        shown = GRID_PICTURES if arm.beside is None else 2 * GRID_COLUMNS
-        chosen = arm.images[::every][:shown]
-        sheet = chosen if arm.beside is None else _in_pairs_of_rows(arm.beside[::every][:shown], chosen)
         name = _file_name([arm.name, *(f"{k}{v}".replace("_", "") for k, v in arm.settings.items())])
-        pictures[name] = png(grid(sheet, min(GRID_COLUMNS, len(chosen))))
+        pictures[name] = png(picture)
         said = ", ".join([arm.name, *(f"{k} = {v}" for k, v in arm.settings.items())])
-        caption = Phrase(
-            ko=f"{said}: 시드 하나의 표본 {len(chosen)}장, 고르지 않은 그대로",
-            en=f"{said}: {len(chosen)} samples of one seed, not selected",
-        )
+        caption = Phrase(ko=f"{said}: {counted.ko}", en=f"{said}: {counted.en}")
         if arm.label is not None:
             caption = Phrase(ko=f"{caption.ko}. {arm.label.ko}", en=f"{caption.en}. {arm.label.en}")
         listed.append({"path": name, "caption": caption._asdict(), "arm": arm.name, "settings": arm.settings})
     return pictures, listed
+
+
+def _samples(arm: Arm, images: Tensor) -> tuple[Image.Image, Phrase]:
+    """A grid of some of the arm's images, and what to say of them."""
+    # Spread over the samples of one turn through the classes, so that no class comes twice.
+    every = max(1, min(len(images), 2 * GRID_PICTURES) // GRID_PICTURES)
+    shown = GRID_PICTURES if arm.beside is None else 2 * GRID_COLUMNS
+    chosen = images[::every][:shown]
+    sheet = chosen if arm.beside is None else _in_pairs_of_rows(arm.beside[::every][:shown], chosen)
+    return grid(sheet, min(GRID_COLUMNS, len(chosen))), Phrase(
+        ko=f"시드 하나의 표본 {len(chosen)}장, 고르지 않은 그대로",
+        en=f"{len(chosen)} samples of one seed, not selected",
+    )
+
+
+def _points(points: Tensor, density: Density) -> tuple[Image.Image, Phrase]:
+    """The first of the points over their density, and what to say of them."""
+    chosen = points[:PLOTTED_POINTS]
+    picture, outside = points_over(density, chosen, PLOT_SIZE)
+    return picture, Phrase(
+        ko=f"시드 하나의 점 {len(chosen)}개와 그것이 따라야 할 밀도. 그림 밖에 {outside}개",
+        en=f"{len(chosen)} points of one seed over the density they ought to follow, {outside} of them outside",
+    )
 
 
 def _in_pairs_of_rows(above: Tensor, below: Tensor) -> Tensor:

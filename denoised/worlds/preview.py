@@ -76,6 +76,7 @@ PAIRS = 2  # densities beside each other; each is a pair of panels
 POINTS = 800  # that are drawn of each density
 ARROWS = 19  # a side
 NOISE = 0.15  # of the noised panels, as a fraction of the density's spread
+COLOURS = 64  # of a published panel: shades of two colours and of ink
 _FINER = 3  # drawn this many times larger, then averaged
 _GAP, _MARGIN, _TITLE = 8, 24, 26  # pixels between a pair's panels, around a pair, and above its panels
 _INK, _GREY, _FRAME = (28, 33, 48), (110, 116, 130), (205, 209, 217)
@@ -114,6 +115,15 @@ def _pair(name: str, seed: int, size: int) -> Image.Image:
         pair.paste(panel.resize((size, size), Image.Resampling.BOX), (left, _TITLE))
         draw.rectangle((left, _TITLE, left + size - 1, _TITLE + size - 1), outline=_FRAME)
     return pair
+
+
+def points_over(density: Density, points: Tensor, size: int) -> tuple[Image.Image, int]:
+    """Points (n, 2) over the density they ought to follow, `size` pixels a side; and how many lie outside."""
+    extent, _ = framing(density, seed=0)
+    panel = _heat(density, extent, 0.0, size, _COLD)
+    _dots(panel, points, extent)
+    outside = int((points.abs() > extent).any(dim=1).sum())
+    return panel.resize((size, size), Image.Resampling.BOX).quantize(COLOURS, Image.Quantize.MAXCOVERAGE), outside
 
 
 def framing(density: Density, seed: int) -> tuple[float, float]:

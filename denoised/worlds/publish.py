@@ -41,7 +41,7 @@ from denoised.worlds.emoji import (
     sample_scenes,
 )
 from denoised.worlds.fashion_mnist import CLASSES
-from denoised.worlds.preview import choose_clips, choose_clothes, framing, preview_toys
+from denoised.worlds.preview import COLOURS, choose_clips, choose_clothes, framing, preview_toys
 from denoised.worlds.toys import TOYS, toy
 
 SIDE = 64  # pixels of a scene and of a frame
@@ -49,7 +49,6 @@ ROWS = 5  # of the emoji sheet
 POOL = 2000  # scenes to choose from
 SECONDS = 1.6  # that a clip lasts
 PANEL = 200  # pixels, of the toys
-COLOURS = 64  # of the toys: shades of two colours and of ink
 
 
 @dataclass(frozen=True)

@@ -281,6 +281,7 @@ def reproduce(lab: Lab, config: Config) -> None:
         for name, solve in solvers.items():
             with lab.arm(name, nfe=nfe) as arm:
                 x = solve(times(nfe))[..., 0].cpu()
+                arm.plot(x, density)
             arm.parameters_trained = sum(p.numel() for p in networks["R"].parameters())
             arm.record(
                 "kid[fourier]",

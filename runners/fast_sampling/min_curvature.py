@@ -260,6 +260,7 @@ def _measure(lab: Lab, arm: Arm, x: Tensor) -> None:
     if arm.images is not None:
         arm.measure("fid", "kid", reference=lab.reference())
         return
+    arm.plot(x, two_gaussians())
     real = fourier(two_gaussians().sample(len(x), REFERENCE))
     seen = "256 random Fourier features of the coordinates"
     arm.record(

@@ -33,6 +33,7 @@ from denoised.metrics.scores import bits_per_dimension
 from denoised.worlds.toys import toy
 
 POINTS = 10_000  # training points
+DRAWN = 1_000  # points of each arm for its picture
 MEASURING = 1503_03585  # added to the seed of the noise that bounds are measured with: training has another
 
 
@@ -184,11 +185,15 @@ def reproduce(lab: Lab, config: Config) -> None:
             generator = torch.Generator().manual_seed(lab.seed)
             model = train(data.float().to(lab.device), steps, config, generator, lab)
             arm.parameters_trained = sum(p.numel() for p in model.parameters())
+        noise = torch.randn(DRAWN, dimensions, generator=generator).to(lab.device)
+        arm.plot(sample(model, noise, generator).cpu() * deviation + mean, density)
         bits = measure(model, held_out, config.draws, torch.Generator().manual_seed(MEASURING + lab.seed))
         arm.record("bits-per-dimension", bits, by=bits_per_dimension)
         shortest_bits = bits if steps == min(config.steps) else shortest_bits
         with lab.arm("gaussian", steps=steps) as arm:  # fitted, with its whole covariance
             nll = -gaussian.log_prob(held_out)
+        normal = torch.randn(DRAWN, dimensions, generator=generator, dtype=torch.float64)
+        arm.plot(normal @ gaussian.scale_tril.T * deviation + mean, density)
         arm.record("bits-per-dimension", bits_per_dimension(nll, dimensions), by=bits_per_dimension)
     for name, values in (
         ("shortest-chain", shortest_bits),

@@ -292,5 +292,6 @@ def _mixture(lab: Lab, config: Config) -> None:
                     noise = Stream(DRAWING + lab.seed)
                     score = point_score(lab.count(as_denoiser(network)))
                     x = langevin(score, start, ladder, steps_each, config.step, noise)
+            arm.plot(x, density)
             error = mode_share_error(nearest_mode(x, density), density.weights)
             arm.record("mode-share-error", error, by=mode_share_error, n=len(x))

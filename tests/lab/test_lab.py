@@ -26,6 +26,7 @@ from denoised.language import Phrase
 from denoised.metrics.edits import outside_rmse, things
 from denoised.metrics.facts import Facts
 from denoised.worlds.emoji import Scene, change, place, render
+from denoised.worlds.toys import two_modes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,6 +113,22 @@ def test_a_run_of_metrics_of_its_own_becomes_a_record(tmp_path: Path) -> None:
     ]
     assert [(picture.width, picture.height) for picture in record.pictures] == [(5 * 10 - 2, 2 * 10 - 2)] * 2
     assert record.inputs == ()  # nothing was asked for, so nothing was read
+
+
+def test_points_are_published_over_their_density() -> None:
+    points = two_modes().sample(5, seed=0)
+    points[0] = 1e3  # far outside every frame
+
+    def reproduce(lab: Lab, config: object) -> None:
+        with lab.arm("points", steps=3) as arm:
+            arm.plot(points, two_modes())
+        arm.record("rmse", 1.0, n=5, by=off)
+
+    (picture,) = run_it(reproduce).content["pictures"]
+    assert picture["caption"] == {
+        "en": "points, steps = 3: 5 points of one seed over the density they ought to follow, 1 of them outside",
+        "ko": "points, steps = 3: 시드 하나의 점 5개와 그것이 따라야 할 밀도. 그림 밖에 1개",
+    }
 
 
 def test_a_value_that_is_not_finite_stops_the_run() -> None:
