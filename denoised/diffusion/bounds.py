@@ -121,9 +121,9 @@ def bin_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor, levels: in
 
 def prior_kl(x0: Tensor, schedule: Schedule, t: int) -> Tensor:
     """KL(q(x_t | x0) ‖ N(0, I)) of each x0 (n, …), in nats: (n,) float64. L_T of DDPM's Eq. 5 at the last t."""
-    alpha_bar = schedule.alpha_bar(t).to(x0.device)
+    a, s = schedule.level(t)
     zero = torch.zeros((), dtype=torch.float64, device=x0.device)
-    each = normal_kl(alpha_bar.sqrt() * x0.double(), (1 - alpha_bar).log(), zero, zero)
+    each = normal_kl(a * x0.double(), zero + 2 * math.log(s), zero, zero)
     return each.flatten(1).sum(1)
 
 

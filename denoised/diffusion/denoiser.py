@@ -9,7 +9,7 @@ whatever the network itself predicts. The denoiser counts what it costs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -23,21 +23,38 @@ Parameterisation = Literal["epsilon", "v_prediction", "sample"]
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-@dataclass(frozen=True)
 class Prediction:
     """A network's belief about x_t, in every parameterisation.
 
     `x0` and `eps` have the shape of x_t; `v` = a eps - s x0 (Salimans & Ho 2022, arXiv:2202.00512, App. D)
     and `score` = -eps / s (Song et al. 2021, arXiv:2011.13456) follow from them, with a = sqrt(alpha_bar_t)
-    and s = sqrt(1 - alpha_bar_t). `extra` is what a network says in channels beyond those of x_t, such as a
-    learned variance; None for one that has no more.
+    and s = sqrt(1 - alpha_bar_t), numbers or tensors that broadcast. `extra` is what a network says in channels
+    beyond those of x_t, such as a learned variance; None for one that has no more.
+
+    `eps` may be given as a function, called when it is first asked for: between two calls of a small network
+    every operation counts. `x_t` spares `clip` from putting it together again.
     """
 
-    x0: Tensor
-    eps: Tensor
-    a: Tensor
-    s: Tensor
-    extra: Tensor | None = None
+    __slots__ = ("_eps", "_x_t", "a", "extra", "s", "x0")
+
+    def __init__(
+        self,
+        x0: Tensor,
+        eps: Tensor | Callable[[], Tensor],
+        a: float | Tensor,
+        s: float | Tensor,
+        extra: Tensor | None = None,
+        *,
+        x_t: Tensor | None = None,
+    ) -> None:
+        self.x0, self.a, self.s, self.extra = x0, a, s, extra
+        self._eps, self._x_t = eps, x_t
+
+    @property
+    def eps(self) -> Tensor:
+        if not isinstance(self._eps, Tensor):
+            self._eps = self._eps()
+        return self._eps
 
     @property
     def v(self) -> Tensor:
@@ -52,20 +69,27 @@ class Prediction:
 
         eps is recomputed from x_t = a x0 + s eps, so that one pair describes one x_t.
         """
-        x_t = self.a * self.x0 + self.s * self.eps
-        x0 = self.x0.clamp(low, high)
-        return replace(self, x0=x0, eps=(x_t - self.a * x0) / self.s)
+        x_t = self.a * self.x0 + self.s * self.eps if self._x_t is None else self._x_t
+        x0, a, s = self.x0.clamp(low, high), self.a, self.s
+        return Prediction(x0, lambda: (x_t - a * x0) / s, a, s, self.extra, x_t=x_t)
 
 
-def predict(output: Tensor, x: Tensor, a: Tensor, s: Tensor, kind: Parameterisation) -> Prediction:
+def predict(
+    output: Tensor,
+    x: Tensor,
+    a: float | Tensor,
+    s: float | Tensor,
+    kind: Parameterisation,
+    extra: Tensor | None = None,
+) -> Prediction:
     """Convert a raw network output at x_t = a x0 + s eps into a `Prediction`."""
     match kind:
         case "epsilon":
-            return Prediction((x - s * output) / a, output, a, s)
+            return Prediction((x - s * output) / a, output, a, s, extra, x_t=x)
         case "v_prediction":
-            return Prediction(a * x - s * output, s * x + a * output, a, s)
+            return Prediction(a * x - s * output, lambda: s * x + a * output, a, s, extra, x_t=x)
         case "sample":
-            return Prediction(output, (x - a * output) / s, a, s)
+            return Prediction(output, lambda: (x - a * output) / s, a, s, extra, x_t=x)
         case other:
             raise ValueError(f"prediction type {other!r} is not known; use epsilon, v_prediction or sample")
 
@@ -87,7 +111,7 @@ class Denoiser:
 
     def __call__(self, x: Tensor, t: int, condition: Tensor | None = None) -> Prediction:
         """Predict at x_t of shape (n, …), all at timestep t in 0 … T-1; `condition` is (n, …) or None."""
-        a, s = self.schedule.signal_and_noise(t, x)
+        a, s = self.schedule.level(t)
         return self._predict(x, torch.full((len(x),), t, device=x.device, dtype=torch.long), a, s, condition)
 
     def between(
@@ -105,11 +129,11 @@ class Denoiser:
         t is then (n,), a and s are (n, 1, …).
         """
         steps = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
-        a, s = (torch.as_tensor(level, dtype=x.dtype, device=x.device) for level in (a, s))
+        a, s = (each.to(x) if isinstance(each, Tensor) else each for each in (a, s))
         return self._predict(x, steps, a, s, condition)
 
     def _predict(
-        self, x: Tensor, steps: Tensor, a: Tensor, s: Tensor, condition: Tensor | None
+        self, x: Tensor, steps: Tensor, a: float | Tensor, s: float | Tensor, condition: Tensor | None
     ) -> Prediction:
         self.calls += 1
         self.samples += len(x) * self.passes
@@ -118,4 +142,4 @@ class Denoiser:
         if output.shape == x.shape:
             return predict(output, x, a, s, self.parameterisation)
         output, extra = output[:, : x.shape[1]], output[:, x.shape[1] :]
-        return replace(predict(output, x, a, s, self.parameterisation), extra=extra)
+        return predict(output, x, a, s, self.parameterisation, extra)

@@ -21,7 +21,7 @@ def ddim_step(prediction: Prediction, t_next: int, schedule: Schedule) -> Tensor
 
     DDIM (Song et al. 2021, arXiv:2010.02502), Eq. 12 with σ = 0.
     """
-    alpha_bar = float(schedule.alpha_bar(t_next))
+    alpha_bar = schedule.alpha_bar(t_next)
     return sqrt(alpha_bar) * prediction.x0 + sqrt(1 - alpha_bar) * prediction.eps
 
 
@@ -33,7 +33,7 @@ def ancestral_step(
     DDPM (Ho et al. 2020, arXiv:2006.11239), Eq. 6 and 7, on any grid: DDIM, Eq. 12 and 16 with η = 1. At
     t_next = -1 nothing is drawn.
     """
-    a, a_next = float(schedule.alpha_bar(t)), float(schedule.alpha_bar(t_next))
+    a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
     variance = (1 - a_next) / (1 - a) * (1 - a / a_next)
     mean = sqrt(a_next) * prediction.x0 + sqrt(max(0.0, 1 - a_next - variance)) * prediction.eps
     return mean if t_next < 0 else mean + sqrt(variance) * generator.randn_like(mean)

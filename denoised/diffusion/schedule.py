@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -33,18 +33,33 @@ class Schedule:
         one = torch.ones(1, dtype=torch.float64)
         self._alpha_bar = torch.cat([torch.cumprod(1 - self.beta, dim=0), one])
         self._signal, self._noise = self._alpha_bar.sqrt(), (1 - self._alpha_bar).sqrt()
+        # The same as plain numbers: picking one out of a tensor costs as much as a step on a small picture.
+        self._numbers = self._alpha_bar.tolist()
+        self._levels = list(zip(self._signal.tolist(), self._noise.tolist(), strict=True))
 
     @property
     def T(self) -> int:
         """The number of timesteps the network was trained with."""
         return len(self.beta)
 
-    def alpha_bar(self, t: Tensor | int) -> Tensor:
-        """alpha_bar at timestep(s) t in -1 … T-1, float64, of the shape of t."""
-        return self._alpha_bar[t]
+    @overload
+    def alpha_bar(self, t: int) -> float: ...
+    @overload
+    def alpha_bar(self, t: Tensor) -> Tensor: ...
+    def alpha_bar(self, t: Tensor | int) -> Tensor | float:
+        """alpha_bar at timestep(s) t in -1 … T-1: a number, or float64 of the shape of t."""
+        return self._alpha_bar[t] if isinstance(t, Tensor) else self._numbers[t]
 
-    def snr(self, t: Tensor | int) -> Tensor:
-        """The signal-to-noise ratio alpha_bar / (1 - alpha_bar) at t in 0 … T-1, float64."""
+    def level(self, t: int) -> tuple[float, float]:
+        """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t) at timestep t in -1 … T-1."""
+        return self._levels[t]
+
+    @overload
+    def snr(self, t: int) -> float: ...
+    @overload
+    def snr(self, t: Tensor) -> Tensor: ...
+    def snr(self, t: Tensor | int) -> Tensor | float:
+        """The signal-to-noise ratio alpha_bar / (1 - alpha_bar) at t in 0 … T-1: a number, or as `alpha_bar`."""
         alpha_bar = self.alpha_bar(t)
         return alpha_bar / (1 - alpha_bar)
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import log, sqrt
 from typing import Any
 
 import torch
@@ -100,9 +101,9 @@ class GGDM(nn.Module):
         towards_state = torch.zeros(steps, steps)
         for k, (t, following) in enumerate(pairwise([*timesteps, -1])):
             a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(following)
-            noise[k] = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)).sqrt()
-            towards_state[k, k] = ((1 - a_next - noise[k].double() ** 2).clamp(min=0) / (1 - a)).sqrt()
-            towards_x0[k] = a_next.sqrt() - a.sqrt() * towards_state[k, k].double()
+            sigma = eta * sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
+            kept = sqrt(max(0.0, 1 - a_next - sigma**2) / (1 - a))
+            noise[k], towards_state[k, k], towards_x0[k] = sigma, kept, sqrt(a_next) - sqrt(a) * kept
         self.times = nn.Parameter(torch.tensor(timesteps) / (schedule.T - 1))
         self.towards_x0, self.noise = nn.Parameter(towards_x0), nn.Parameter(noise)
         self.towards_state = nn.Parameter(towards_state)  # only j <= k is used
@@ -133,7 +134,7 @@ def sample(ggdm: GGDM, predict_x0: PredictX0, x: Tensor, generator: Noise | None
 def level(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """Signal and noise at a real-valued timestep, differentiable in it: the log-SNR is linear between timesteps."""
     below = int(t.detach().clamp(0, schedule.T - 2))
-    low, high = (schedule.snr(i).log().to(t) for i in (below, below + 1))
+    low, high = (log(schedule.snr(i)) for i in (below, below + 1))
     log_snr = low + (t - below) * (high - low)
     return log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()
 

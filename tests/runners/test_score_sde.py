@@ -67,7 +67,7 @@ def test_ancestral_steps_are_ddpm_s() -> None:
     """On DDPM's own marginals, step for step, with the small variance."""
     schedule, t, t_next = Schedule.linear(), 600, 450
     x = torch.linspace(-2, 2, 5, dtype=torch.float64)[:, None]
-    far, near = ((float(a.sqrt()), float((1 - a).sqrt())) for a in map(schedule.alpha_bar, (t, t_next)))
+    far, near = schedule.level(t), schedule.level(t_next)
     prediction = perfect(x, Levels(schedule).at_timestep(t))
     expected, deviation = ddpm.posterior(x, prediction, t, t_next, schedule, "small")
     mean, ours = predictor_step("ancestral", x, prediction.score, far, near)
