@@ -43,7 +43,7 @@ from denoised.metrics.pictures import psnr
 JUDGE = "zoo/emoji-judge: attributes of emoji scenes"
 FREQUENCIES = 6  # of w: the lowest one runs through a quarter of its period from 0 to w_max
 # By how much the student may be worse than the guided teacher, stated before any result. The Fréchet distance of 480
-# real scenes on the card of emoji-pixel is 99.6, so 30 is less than a third of what is due to few samples there.
+# real scenes on the card of emoji-pixel is about 100, so 30 is less than a third of what is due to few samples there.
 ACCURACY_MARGIN, FID_MARGIN = 0.05, 30.0
 
 
