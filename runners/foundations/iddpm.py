@@ -47,8 +47,8 @@ ARMS = {
 
 @dataclass
 class Config:
-    train_steps: int = 400  # optimizer steps of each network
-    train_batch: int = 32
+    train_steps: int = 300  # optimizer steps of each network
+    train_batch: int = 16
     learning_rate: float = 2e-3  # Adam, the same for both losses
     ema: float = 0.99  # decay of the averaged weights that are sampled from
     channels: list[int] = field(default_factory=lambda: [16, 32, 64])  # width of each level; [] = the model's

@@ -49,7 +49,7 @@ MEASURING = 2011_13456  # added to the seed of the noise that likelihoods are me
 
 @dataclass
 class Config:
-    nfe: list[int] = field(default_factory=lambda: [16, 56])  # evaluations of each arm; even
+    nfe: list[int] = field(default_factory=lambda: [16, 48])  # evaluations of each arm; even
     sdes: list[str] = field(default_factory=lambda: ["ve", "vp"])  # ve, vp or both
     predictor: str = "reverse-diffusion"  # or ancestral, or flow: steps of the ODE
     snr: float = 0.16  # r of the corrector, as in the official CIFAR-10 configuration
@@ -95,7 +95,7 @@ class Config:
 TINY: dict[str, Any] = {"nfe": [4], "likelihood_images": 2, "likelihood_steps": [2], "bound_draws": 2}
 REHEARSAL: dict[str, Any] = TINY
 SCALES: dict[str, dict[str, Any]] = {
-    "mini": {"images": 64},
+    "mini": {"images": 48},
     "smoke": TINY,
     # Table 1, VP: P2000 against PC1000 with DDPM's network. The headline numbers (2.20, 2.99 bits) are of NCSN++ and
     # DDPM++, which are not in the hub's layout. The loader reads CIFAR-10's training set alone, so the likelihoods

@@ -44,7 +44,7 @@ MEASURING = 2107_00630  # added to the seed of the noise that bounds are measure
 
 @dataclass
 class Config:
-    train_steps: int = 500  # optimizer steps of network and schedule together
+    train_steps: int = 420  # optimizer steps of network and schedule together
     train_batch: int = 32
     learning_rate: float = 2e-3  # Adam, the network
     schedule_rate: float = 1e-2  # Adam, the schedule
