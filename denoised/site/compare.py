@@ -22,6 +22,7 @@ from denoised.site.words import Words
 
 TAG = "sampler"  # of the papers that are compared
 BUDGETS = ("steps", "nfe")  # settings that say how long an arm samples
+CLASSES = "classes"  # the setting that says which classes a network was asked for
 FIRST = "ddim"  # the paper whose line stands in every plot
 LINES = 6  # in a plot: as many as there are colours
 
@@ -38,6 +39,7 @@ class Protocol:
     reference: tuple[str, int, str]  # name, pictures, hash
     n: int
     model: str
+    classes: str  # what the arm says of them: "none" where a network that knows classes was asked without; else ""
     checkpoint: Files
 
 
@@ -54,8 +56,8 @@ class Drawn:
 
     @property
     def others(self) -> dict[str, Any]:
-        """Its settings beside the budget."""
-        return {key: value for key, value in self.arm.settings.items() if key not in BUDGETS}
+        """Its settings beside the budget and what its whole group has in common."""
+        return {key: value for key, value in self.arm.settings.items() if key not in (*BUDGETS, CLASSES)}
 
     @property
     def line(self) -> tuple[str, str, str]:
@@ -104,7 +106,7 @@ def sort_out(items: Sequence[Item]) -> tuple[dict[Protocol, list[Drawn]], list[L
                     else None
                 )  # fmt: skip
                 if reason is None:
-                    groups.setdefault(_protocol(record, metric, files), []).append(
+                    groups.setdefault(_protocol(record, arm, metric, files), []).append(
                         Drawn(item, record, arm, metric, result.local)
                     )
                 elif LeftOut(item, reason) not in out:
@@ -129,7 +131,7 @@ def _under(record: Record, folder: str | None) -> Files:
     )
 
 
-def _protocol(record: Record, metric: Metric, checkpoint: Files) -> Protocol:
+def _protocol(record: Record, arm: Arm, metric: Metric, checkpoint: Files) -> Protocol:
     assert metric.reference is not None
     name = metric.name.partition("[")[2].rstrip("]")
     reference = metric.reference
@@ -140,6 +142,7 @@ def _protocol(record: Record, metric: Metric, checkpoint: Files) -> Protocol:
         (reference.name, reference.n, reference.sha256),
         metric.n,
         str(_model(record).get("name", "")),
+        str(arm.settings.get(CLASSES, "")),
         checkpoint,
     )
 
@@ -227,6 +230,7 @@ def _group(
         "id": f"comparison-{number}",
         "metric": plain(protocol.metric),
         "model": plain(protocol.model),
+        "classes": plain(protocol.classes),
         "hash": (weights or [protocol.checkpoint[0][1]])[0][:16],
         "n": protocol.n,
         "reference": plain(protocol.reference[0]),
