@@ -39,7 +39,7 @@ class Protocol:
     reference: tuple[str, int, str]  # name, pictures, hash
     n: int
     model: str
-    classes: str  # what the arm says of them: "none" where a network that knows classes was asked without; else ""
+    classes: str  # which ones were asked for, as the arm says it; "" where it says nothing
     checkpoint: Files
 
 

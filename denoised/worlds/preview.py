@@ -123,7 +123,8 @@ def points_over(density: Density, points: Tensor, size: int) -> tuple[Image.Imag
     panel = _heat(density, extent, 0.0, size, _COLD)
     _dots(panel, points, extent)
     outside = int((points.abs() > extent).any(dim=1).sum())
-    return panel.resize((size, size), Image.Resampling.BOX).quantize(COLOURS, Image.Quantize.MAXCOVERAGE), outside
+    small = panel.resize((size, size), Image.Resampling.BOX)
+    return small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE), outside
 
 
 def framing(density: Density, seed: int) -> tuple[float, float]:
