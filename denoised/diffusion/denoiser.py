@@ -56,6 +56,13 @@ class Prediction:
             self._eps = self._eps()
         return self._eps
 
+    def combine(self, of_x0: float, of_eps: float) -> Tensor:
+        """of_x0 x0 + of_eps eps, (n, …): what a step of most samplers is, here without putting eps together first."""
+        if self._x_t is None or isinstance(self._eps, Tensor):
+            return mixed(of_x0, self.x0, of_eps, self.eps)
+        of_x_t = of_eps / self.s
+        return mixed(of_x_t, self._x_t, of_x0 - of_x_t * self.a, self.x0)
+
     @property
     def v(self) -> Tensor:
         return self.a * self.eps - self.s * self.x0
@@ -69,9 +76,14 @@ class Prediction:
 
         eps is recomputed from x_t = a x0 + s eps, so that one pair describes one x_t.
         """
-        x_t = self.a * self.x0 + self.s * self.eps if self._x_t is None else self._x_t
+        x_t = mixed(self.a, self.x0, self.s, self.eps) if self._x_t is None else self._x_t
         x0, a, s = self.x0.clamp(low, high), self.a, self.s
         return Prediction(x0, lambda: (x_t - a * x0) / s, a, s, self.extra, x_t=x_t)
+
+
+def mixed(p: float | Tensor, x: Tensor, q: float | Tensor, y: Tensor) -> Tensor:
+    """p x + q y for x and y of one shape; where q is a plain number in two operations instead of three."""
+    return (p * x).add_(y, alpha=q) if isinstance(q, float) else p * x + q * y
 
 
 def predict(
@@ -87,7 +99,7 @@ def predict(
         case "epsilon":
             return Prediction((x - s * output) / a, output, a, s, extra, x_t=x)
         case "v_prediction":
-            return Prediction(a * x - s * output, lambda: s * x + a * output, a, s, extra, x_t=x)
+            return Prediction(mixed(a, x, -s, output), lambda: mixed(s, x, a, output), a, s, extra, x_t=x)
         case "sample":
             return Prediction(output, lambda: (x - a * output) / s, a, s, extra, x_t=x)
         case other:
@@ -112,7 +124,7 @@ class Denoiser:
     def __call__(self, x: Tensor, t: int, condition: Tensor | None = None) -> Prediction:
         """Predict at x_t of shape (n, …), all at timestep t in 0 … T-1; `condition` is (n, …) or None."""
         a, s = self.schedule.level(t)
-        return self._predict(x, torch.full((len(x),), t, device=x.device, dtype=torch.long), a, s, condition)
+        return self._predict(x, torch.full((x.shape[0],), t, device=x.device, dtype=torch.long), a, s, condition)
 
     def between(
         self,
@@ -136,9 +148,12 @@ class Denoiser:
         self, x: Tensor, steps: Tensor, a: float | Tensor, s: float | Tensor, condition: Tensor | None
     ) -> Prediction:
         self.calls += 1
-        self.samples += len(x) * self.passes
-        with torch.inference_mode():
+        self.samples += x.shape[0] * self.passes
+        if torch.is_inference_mode_enabled():
             output = self.network(x, steps, condition)
+        else:
+            with torch.inference_mode():
+                output = self.network(x, steps, condition)
         if output.shape == x.shape:
             return predict(output, x, a, s, self.parameterisation)
         output, extra = output[:, : x.shape[1]], output[:, x.shape[1] :]

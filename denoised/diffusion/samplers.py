@@ -22,7 +22,7 @@ def ddim_step(prediction: Prediction, t_next: int, schedule: Schedule) -> Tensor
     DDIM (Song et al. 2021, arXiv:2010.02502), Eq. 12 with σ = 0.
     """
     alpha_bar = schedule.alpha_bar(t_next)
-    return sqrt(alpha_bar) * prediction.x0 + sqrt(1 - alpha_bar) * prediction.eps
+    return prediction.combine(sqrt(alpha_bar), sqrt(1 - alpha_bar))
 
 
 def ancestral_step(
@@ -35,7 +35,7 @@ def ancestral_step(
     """
     a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
     variance = (1 - a_next) / (1 - a) * (1 - a / a_next)
-    mean = sqrt(a_next) * prediction.x0 + sqrt(max(0.0, 1 - a_next - variance)) * prediction.eps
+    mean = prediction.combine(sqrt(a_next), sqrt(max(0.0, 1 - a_next - variance)))
     return mean if t_next < 0 else mean + sqrt(variance) * generator.randn_like(mean)
 
 

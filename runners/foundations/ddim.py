@@ -51,7 +51,7 @@ SCALES: dict[str, dict[str, Any]] = {
 
 def sigma(schedule: Schedule, t: int, t_next: int, eta: float) -> float:
     """σ_t(η), the standard deviation of the noise in a step from t to t_next. Eq. 16."""
-    a, a_next = float(schedule.alpha_bar(t)), float(schedule.alpha_bar(t_next))
+    a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
     return eta * sqrt((1 - a_next) / (1 - a)) * sqrt(1 - a / a_next)
 
 
@@ -66,14 +66,14 @@ def ddim_step(
     generator: Noise | None = None,
 ) -> Tensor:
     """x at t_next from x at t and the network's prediction there: Eq. 12. Shapes (n, …) throughout."""
-    a_next, sigma_t = float(schedule.alpha_bar(t_next)), sigma(schedule, t, t_next, eta)
-    towards_x0 = sqrt(a_next) * prediction.x0
-    towards_x_t = sqrt(1 - a_next - sigma_t**2) * prediction.eps  # "direction pointing to x_t"
+    a_next, sigma_t = schedule.alpha_bar(t_next), sigma(schedule, t, t_next, eta)
+    # the predicted x_0 and the "direction pointing to x_t"
+    mean = prediction.combine(sqrt(a_next), sqrt(1 - a_next - sigma_t**2))
     if sigma_t == 0:
-        return towards_x0 + towards_x_t
+        return mean
     if generator is None:
         raise ValueError("eta > 0 draws noise: pass a generator")
-    return towards_x0 + towards_x_t + sigma_t * generator.randn_like(x)
+    return mean + sigma_t * generator.randn_like(x)
 
 
 def sample(

@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
 
-from denoised.diffusion.denoiser import predict
+from denoised.diffusion.denoiser import Prediction, predict
 from denoised.diffusion.schedule import Schedule, resampling, timesteps
 from denoised.diffusion.training import (
     min_snr_weight,
@@ -59,26 +60,51 @@ def test_impossible_step_counts_are_refused(steps: int) -> None:
         timesteps(1000, steps)
 
 
+# sqrt(alpha_bar) and sqrt(1 - alpha_bar) as `Denoiser` gives them, as 0-dim tensors and one for each picture
+LEVELS: dict[str, tuple[float | Tensor, float | Tensor]] = {
+    "numbers": (0.6, 0.8),
+    "tensors": (torch.tensor(0.6, dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)),
+    "rows": (
+        torch.tensor([0.6, 0.8], dtype=torch.float64).reshape(2, 1, 1, 1),
+        torch.tensor([0.8, 0.6], dtype=torch.float64).reshape(2, 1, 1, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_every_parameterisation_describes_the_same_picture(kind: str) -> None:
+def test_every_parameterisation_describes_the_same_picture(kind: str, level: str) -> None:
     random = torch.Generator().manual_seed(0)
-    x0, eps = (torch.randn(4, 3, 8, 8, generator=random, dtype=torch.float64) for _ in range(2))
-    a, s = torch.tensor(0.6, dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)
+    x0, eps = (torch.randn(2, 3, 8, 8, generator=random, dtype=torch.float64) for _ in range(2))
+    a, s = LEVELS[level]
     output = {"epsilon": eps, "v_prediction": a * eps - s * x0, "sample": x0}[kind]
     prediction = predict(output, a * x0 + s * eps, a, s, kind)  # type: ignore[arg-type]
+    torch.testing.assert_close(prediction.combine(0.3, 0.7), 0.3 * x0 + 0.7 * eps)
     torch.testing.assert_close(prediction.x0, x0)
     torch.testing.assert_close(prediction.eps, eps)
     torch.testing.assert_close(prediction.v, a * eps - s * x0)
     torch.testing.assert_close(prediction.score, -eps / s)
 
 
-def test_clipping_keeps_x_t() -> None:
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("known", [False, True], ids=["of x0 and eps", "of an output"])
+def test_clipping_keeps_x_t(known: bool, level: str) -> None:
     random = torch.Generator().manual_seed(0)
-    x, eps = (torch.randn(4, 3, 8, 8, generator=random, dtype=torch.float64) for _ in range(2))
-    a, s = torch.tensor(0.6, dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)
-    clipped = predict(eps, x, a, s, "epsilon").clip()
+    x, eps = (torch.randn(2, 3, 8, 8, generator=random, dtype=torch.float64) for _ in range(2))
+    a, s = LEVELS[level]
+    prediction = predict(eps, x, a, s, "epsilon") if known else Prediction((x - s * eps) / a, eps, a, s)
+    clipped = prediction.clip()
     assert clipped.x0.abs().max() <= 1
     torch.testing.assert_close(a * clipped.x0 + s * clipped.eps, x)
+    torch.testing.assert_close(clipped.combine(0.3, 0.7), 0.3 * clipped.x0 + 0.7 * clipped.eps)
+
+
+def test_a_prediction_leaves_its_inputs_as_they_are() -> None:
+    x, output = torch.ones(1, 3, 8, 8), torch.full((1, 3, 8, 8), 2.0)
+    clipped = predict(output, x, 0.6, 0.8, "v_prediction").clip()
+    before = clipped.x0.clone()
+    clipped.combine(0.3, 0.7)
+    assert bool((x == 1).all() and (output == 2).all() and (clipped.x0 == before).all())
 
 
 def test_stratified_timesteps_visit_every_stratum_once() -> None:
