@@ -11,11 +11,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-from diffusers import UNet2DModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -23,7 +22,13 @@ from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation
 from denoised.diffusion.schedule import Schedule
 from denoised.errors import DenoisedError, Exit
 from denoised.language import say
+from denoised.zoo.lean import import_unet_2d
 from denoised.zoo.manifest import verify
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+else:
+    UNet2DModel = import_unet_2d()
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -97,7 +102,9 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu", *, shipped
     fill(unet, files[1])
     unet.eval().requires_grad_(False)
     return Checkpoint(
-        unet.to(device),
+        nn.Module.to(
+            unet, device
+        ),  # diffusers' own looks for quantised weights, which takes a second of imports
         Schedule.from_config(scheduler),
         scheduler.get("prediction_type", "epsilon"),
         files,
