@@ -124,7 +124,9 @@ class Denoiser:
     def __call__(self, x: Tensor, t: int, condition: Tensor | None = None) -> Prediction:
         """Predict at x_t of shape (n, …), all at timestep t in 0 … T-1; `condition` is (n, …) or None."""
         a, s = self.schedule.level(t)
-        return self._predict(x, torch.full((x.shape[0],), t, device=x.device, dtype=torch.long), a, s, condition)
+        return self._predict(
+            x, torch.full((x.shape[0],), t, device=x.device, dtype=torch.long), a, s, condition
+        )
 
     def between(
         self,
