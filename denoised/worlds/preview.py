@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -103,9 +104,10 @@ def _pair(name: str, seed: int, size: int) -> Image.Image:
     density = toy(name)
     points = density.sample(POINTS, seed)
     extent, s = framing(density, seed)
-    clean, noised = _heat(density, extent, 0.0, size, _COLD), _heat(density, extent, s, size, _WARM)
-    _dots(clean, points, extent)
-    _arrows(noised, density, extent, s)
+    square = Window(torch.zeros(2), torch.full((2,), extent))
+    clean, noised = _heat(density, square, 0.0, size, _COLD), _heat(density, square, s, size, _WARM)
+    _dots(clean, points, square)
+    _arrows(noised, density, square, s)
 
     pair = Image.new("RGB", (2 * size + _GAP, size + _TITLE), "white")
     draw, font = ImageDraw.Draw(pair), ImageFont.load_default(max(10, size // 16))
@@ -118,13 +120,51 @@ def _pair(name: str, seed: int, size: int) -> Image.Image:
 
 
 def points_over(density: Density, points: Tensor, size: int) -> tuple[Image.Image, int]:
-    """Points (n, 2) over the density they ought to follow, `size` pixels a side; and how many lie outside."""
-    extent, _ = framing(density, seed=0)
-    panel = _heat(density, extent, 0.0, size, _COLD)
-    _dots(panel, points, extent)
-    outside = int((points.abs() > extent).any(dim=1).sum())
-    small = panel.resize((size, size), Image.Resampling.BOX)
-    return small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE), outside
+    """Points (n, 2) over the density they ought to follow, and how many lie outside the picture.
+
+    `size` pixels wide, or high where the density is higher than wide; both axes have one scale.
+    """
+    window = window_on(density)
+    panel = _heat(density, window, 0.0, size, _COLD)
+    _dots(panel, points, window)
+    outside = int(((points - window.centre).abs() > window.half).any(dim=1).sum())
+    small = panel.resize(window.pixels(size), Image.Resampling.BOX)
+    return _in_shades(small), outside
+
+
+def _in_shades(picture: Image.Image) -> Image.Image:
+    """The picture in COLOURS colours: even steps from white to the density's, so that no rings appear, and to ink."""
+    white, cold, ink = (torch.tensor(each, dtype=torch.float64) for each in ((255, 255, 255), _COLD, _INK))
+    ramps = ((white, cold, COLOURS // 2), (white, ink, COLOURS // 4), (cold, ink, COLOURS // 4))
+    shades = torch.cat(
+        [torch.lerp(a, b, torch.linspace(0, 1, n).double()[:, None]) for a, b, n in ramps]
+    ).round()
+    pixels = torch.from_numpy(np.array(picture)).double()
+    nearest = torch.cdist(pixels.reshape(-1, 3), shades).argmin(dim=1).to(torch.uint8)
+    drawn = Image.fromarray(nearest.reshape(pixels.shape[:2]).numpy(), mode="P")
+    drawn.putpalette(shades.to(torch.uint8).flatten().tolist())
+    return drawn
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of the plane: its centre (2,), and how far it reaches from there along each axis (2,)."""
+
+    centre: Tensor
+    half: Tensor
+
+    def pixels(self, size: int) -> tuple[int, int]:
+        """Width and height of a picture of it whose longer side has `size` pixels."""
+        width, height = (size * self.half / self.half.max()).round().int().tolist()
+        return width, height
+
+
+def window_on(density: Density) -> Window:
+    """The window that shows a density, a fifth wider than a sample of it, and at most 2.5 times as long as wide."""
+    points = density.sample(POINTS, 0)
+    low, high = points.amin(dim=0), points.amax(dim=0)
+    half = 1.2 * (high - low) / 2
+    return Window((low + high) / 2, half.clamp(min=0.4 * float(half.max())))
 
 
 def framing(density: Density, seed: int) -> tuple[float, float]:
@@ -133,41 +173,44 @@ def framing(density: Density, seed: int) -> tuple[float, float]:
     return 1.2 * float(points.abs().max()), NOISE * float(points.std(dim=0).mean())
 
 
-def _heat(density: Density, extent: float, s: float, size: int, colour: tuple[int, int, int]) -> Image.Image:
-    """The density on [-extent, extent]², white to `colour`, as the root of its height; _FINER × size pixels."""
-    log = density.log_prob(_lattice(size, extent), 1.0, s)
-    height = ((log - log.max()) / 2).exp()[..., None]
-    pixels = 255 + height * (torch.tensor(colour) - 255)
+def _heat(density: Density, window: Window, s: float, size: int, colour: tuple[int, int, int]) -> Image.Image:
+    """The density in a window, white to `colour`, as the root of its height; _FINER times `window.pixels(size)`."""
+    width, height = window.pixels(size)
+    log = density.log_prob(_lattice(width, height, window), 1.0, s)
+    shade = ((log - log.max()) / 2).exp()[..., None]
+    pixels = 255 + shade * (torch.tensor(colour) - 255)
     picture = Image.fromarray(pixels.round().to(torch.uint8).numpy())
-    return picture.resize((_FINER * size, _FINER * size), Image.Resampling.BICUBIC)
+    return picture.resize((_FINER * width, _FINER * height), Image.Resampling.BICUBIC)
 
 
-def _lattice(count: int, extent: float) -> Tensor:
-    """(count, count, 2) float64: the centres of count × count cells, the first row uppermost."""
-    place = extent * ((2 * torch.arange(count, dtype=torch.float64) + 1) / count - 1)
-    y, x = torch.meshgrid(-place, place, indexing="ij")
-    return torch.stack([x, y], dim=2)
+def _lattice(width: int, height: int, window: Window) -> Tensor:
+    """(height, width, 2) float64: the centres of as many cells, the first row uppermost."""
+    x, y = ((2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1 for n in (width, height))
+    grid_y, grid_x = torch.meshgrid(-y, x, indexing="ij")
+    return window.centre + window.half * torch.stack([grid_x, grid_y], dim=2)
 
 
-def _on(panel: Image.Image, points: Tensor, extent: float) -> Tensor:
+def _on(panel: Image.Image, points: Tensor, window: Window) -> Tensor:
     """Points (..., 2) in pixels of the panel, whose vertical axis points down."""
-    return (points * torch.tensor([1.0, -1.0]) / extent + 1) / 2 * panel.width
+    place = (points - window.centre) / window.half * torch.tensor([1.0, -1.0])
+    return (place + 1) / 2 * torch.tensor([panel.width, panel.height])
 
 
-def _dots(panel: Image.Image, points: Tensor, extent: float) -> None:
-    draw, radius = ImageDraw.Draw(panel), panel.width / 260
-    for x, y in _on(panel, points, extent).tolist():
+def _dots(panel: Image.Image, points: Tensor, window: Window) -> None:
+    draw, radius = ImageDraw.Draw(panel), max(panel.size) / 260
+    for x, y in _on(panel, points, window).tolist():
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), _INK)
 
 
-def _arrows(panel: Image.Image, density: Density, extent: float, s: float) -> None:
+def _arrows(panel: Image.Image, density: Density, window: Window, s: float) -> None:
     draw, line = ImageDraw.Draw(panel), max(1, round(panel.width / 320))
-    start = _lattice(ARROWS, extent).reshape(-1, 2)
+    extent = float(window.half.max())
+    start = _lattice(ARROWS, ARROWS, window).reshape(-1, 2)
     step = s**2 * density.score(start, 1.0, s)
     length = step.norm(dim=1, keepdim=True).clamp(min=1e-12 * extent)
     longest = 0.85 * 2 * extent / ARROWS
     step = step * (longest / length * torch.tanh(length / longest))
-    tails, tips = (_on(panel, each, extent).tolist() for each in (start, start + step))
+    tails, tips = (_on(panel, each, window).tolist() for each in (start, start + step))
     for (x0, y0), (x1, y1) in zip(tails, tips, strict=True):
         reach = math.hypot(x1 - x0, y1 - y0)
         if reach < 2 * line:  # where the score is nothing, a dot

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from denoised.cli import main
@@ -14,7 +16,8 @@ from denoised.errors import Exit
 from denoised.terminal import width
 from denoised.worlds.clips import MOTIONS
 from denoised.worlds.command import WORLDS
-from denoised.worlds.toys import TOYS
+from denoised.worlds.preview import COLOURS, points_over
+from denoised.worlds.toys import TOYS, GaussianMixture
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,3 +118,20 @@ def test_mistakes_are_told_and_nothing_is_printed(
 ) -> None:
     ended, out, err = run(capsys, *arguments)
     assert (ended, out) == (code, []) and says in err
+
+
+def test_points_are_drawn_where_they_are_in_a_frame_that_fits_the_density() -> None:
+    """Two flat modes far from the origin: the frame is theirs, not a square around 0."""
+    means = torch.tensor([[92.0, 50.0], [108.0, 50.0]], dtype=torch.float64)
+    flat = torch.tensor([1.0, 0.01], dtype=torch.float64).diag().expand(2, 2, 2)
+    points = torch.tensor([[92.0, 50.0], [100.0, 50.0], [100.0, 80.0], [0.0, 0.0]], dtype=torch.float64)
+    picture, outside = points_over(GaussianMixture(means, flat), points, 400)
+    assert picture.size == (400, 160) and outside == 2
+    colours = np.asarray(picture.convert("RGB"))
+    assert len(np.unique(colours.reshape(-1, 3), axis=0)) <= COLOURS
+    assert colours[0, 0].tolist() == [255, 255, 255]
+    y, x = np.nonzero(colours.max(axis=2) < 60)  # ink: the two points inside
+    left, right = x[x < 150], x[x >= 150]
+    assert len(x) <= 24 and abs(y - 80).max() < 8
+    # A sample of 800 reaches about 3.2 deviations beyond both modes, and the frame a fifth further.
+    assert right.mean() - left.mean() == pytest.approx(400 * 8 / (1.2 * (16 + 2 * 3.2)), rel=0.1)
