@@ -83,11 +83,19 @@ class _Axis:
 
 
 def lines(
-    series: Sequence[Series], *, id: str, title: str, x_label: str, y_label: str, round_ticks: bool = False
+    series: Sequence[Series],
+    *,
+    id: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    panel: str = "",
+    round_ticks: bool = False,
 ) -> Markup:
     """Value against cost, such as network evaluations: a line, a band and error bars for each series.
 
-    `round_ticks`: mark round numbers on the horizontal axis instead of the places of the points.
+    `panel`: what sets this plot apart from others with the same axes, said below `y_label`. `round_ticks`: mark
+    round numbers on the horizontal axis instead of the places of the points.
 
     The vertical axis is logarithmic where every interval is positive and the values span more than a factor of
     eight, the horizontal one where they span four or more.
@@ -95,13 +103,13 @@ def lines(
     points = [point for each in series for point in each.points]
     xs = sorted({point.x for point in points})
     lows, highs = [p.low for p in points], [p.high for p in points]
-    legend, top = _legend([each.name for each in series])
+    legend, top = _legend([each.name for each in series], below=_panel_height(panel))
     log_x = xs[0] > 0 and xs[-1] / xs[0] >= 4
     x_axis = _axis(xs, _LEFT + 12, WIDTH - _RIGHT - 12, log=log_x, pad=0)
     log_y = min(lows) > 0 and max(highs) / min(lows) > 8
     y_axis = _axis([*lows, *highs], HEIGHT - _BOTTOM, top, log=log_y, pad=0.06)
     marked = x_axis.ticks() if round_ticks else xs
-    parts = [_frame(y_axis, top), legend, *_x_ticks(x_axis, marked, x_label, log_x)]
+    parts = [_panel(panel), _frame(y_axis, top), legend, *_x_ticks(x_axis, marked, x_label, log_x)]
     for number, each in enumerate(series, 1):
         ordered = sorted(each.points, key=lambda point: point.x)
         inside = []
@@ -163,8 +171,11 @@ def curves(
     return _svg(id, title, f"{y_label}. {'; '.join(said)}", y_label, parts, height)
 
 
-def dots(series: Sequence[Series], *, id: str, title: str, y_label: str) -> Markup:
-    """Value for each name where nothing varies along an axis: a marker, its error bar and its seeds."""
+def dots(series: Sequence[Series], *, id: str, title: str, y_label: str, panel: str = "") -> Markup:
+    """Value for each name where nothing varies along an axis: a marker, its error bar and its seeds.
+
+    `panel`: as for `lines`.
+    """
     rows = [
         (number, shortened(each.name, _LONGEST_NAME), each.points[0]) for number, each in enumerate(series, 1)
     ]
@@ -173,8 +184,8 @@ def dots(series: Sequence[Series], *, id: str, title: str, y_label: str) -> Mark
     axis = _axis(
         values, left, WIDTH - _RIGHT, log=min(values) > 0 and max(values) / min(values) > 8, pad=0.08
     )
-    top, bottom = 40.0, HEIGHT - _BOTTOM
-    parts = []
+    top, bottom = 40.0 + _panel_height(panel), HEIGHT - _BOTTOM
+    parts = [_panel(panel)]
     for tick in axis.ticks():
         x = axis(tick)
         parts.append(f'<path class="dn-grid" d="M{x:.1f} {top}V{bottom}"/>')
@@ -239,9 +250,20 @@ def _x_ticks(axis: _Axis, xs: Sequence[float], label: str, log: bool, height: fl
     return parts
 
 
-def _legend(names: Sequence[str]) -> tuple[str, float]:
-    """The names with their markers, in as many rows as they need, and where the plot may begin."""
-    parts, x, y = [], 6.0, 38.0
+def _panel(text: str) -> str:
+    return f'<text class="dn-axis" x="4" y="34">{escape(text)}</text>' if text else ""
+
+
+def _panel_height(text: str) -> float:
+    return 18.0 if text else 0.0
+
+
+def _legend(names: Sequence[str], below: float = 0.0) -> tuple[str, float]:
+    """The names with their markers, in as many rows as they need, and where the plot may begin.
+
+    `below`: the height of what stands above the legend besides the label of the axis.
+    """
+    parts, x, y = [], 6.0, 38.0 + below
     for number, name in enumerate(names, 1):
         width = 22 + _text_width(name) + 14
         if x + width > WIDTH and x > 6:

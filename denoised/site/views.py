@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from markupsafe import Markup
@@ -17,7 +19,8 @@ from denoised.site.library import Item, Result
 from denoised.site.text import plain
 from denoised.site.words import Words
 
-RELATIONS = {"<": "less", ">": "more", "<=": "no-more", ">=": "no-less"}  # the keys of their words
+# How a claim's relation is printed, and the key of its words
+RELATIONS = {"<": ("<", "less"), ">": (">", "more"), "<=": ("≤", "no-more"), ">=": ("≥", "no-less")}
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ def claim_views(record: Record, words: Words, language: Language) -> tuple[Claim
                 at=settings_text(claim.at),
                 arm=plain(claim.arm),
                 than=plain(claim.than),
-                relation=claim.relation,
-                word=RELATIONS[claim.relation],
+                relation=RELATIONS[claim.relation][0],
+                word=RELATIONS[claim.relation][1],
                 verdict=claim.verdict,
                 arm_value=measured(arm.value, arm.interval, places),
                 than_value=measured(than.value, than.interval, places),
@@ -241,49 +244,77 @@ def _facts(record: Record, words: Words, language: Language) -> list[tuple[str, 
 
 
 def plots(item: Item, scale: str, words: Words, language: Language) -> list[dict[str, Any]]:
-    """A plot for each metric of a record: against network evaluations where they vary, else arm by arm."""
+    """The plots of a record: for each metric, and for each value of the settings that one arm has at equal cost.
+
+    Against network evaluations where they vary in an arm, else arm by arm.
+    """
     record = item.results[scale].record
     if record is None:
         return []
-    found = []
+    found: list[dict[str, Any]] = []
     names = list(dict.fromkeys(metric.name for arm in record.arms for metric in arm.metrics))
-    for number, name in enumerate(names, 1):
+    for name in names:
         chosen = [(arm, metric) for arm in record.arms if (metric := arm.metric(name)) is not None]
-        first = chosen[0][1]
-        better = "higher" if first.higher_is_better else "lower"
+        better = "higher" if chosen[0][1].higher_is_better else "lower"
         y_label = words(language, f"plot.better.{better}", metric=plain(name)).unescape()
-        costs: dict[str, set[float]] = {}
-        for arm, _ in chosen:
-            costs.setdefault(arm.name, set()).add(nfe(arm))
-        varies = any(len(each) > 1 for each in costs.values())
-        key = "plot.nfe" if varies else "plot.arms"
-        title = words(language, key, metric=plain(name))
-        sample = _sample(first, words, language)
-        note = sample.unescape()
-        id = f"plot-{scale}-{number}"
-        if varies:
-            series = _by_arm([(arm.name, arm, metric) for arm, metric in chosen], note)
-            x_label = words(language, "plot.x").unescape()
-            svg = plot.lines(series, id=id, title=title.unescape(), x_label=x_label, y_label=y_label)
-        else:
-            series = [_alone(arm, metric, note) for arm, metric in chosen]
-            svg = plot.dots(series, id=id, title=title.unescape(), y_label=y_label)
-        caption = words(language, "plot.caption", title=title, sample=sample)
-        found.append({"svg": svg, "caption": caption})
+        for panel, there in _panels(chosen).items():
+            costs: dict[str, set[float]] = {}
+            for arm, _ in there:
+                costs.setdefault(arm.name, set()).add(nfe(arm))
+            varies = any(len(each) > 1 for each in costs.values())
+            title = words(language, "plot.nfe" if varies else "plot.arms", metric=plain(name))
+            if panel:
+                title = words(language, "plot.panel", title=title, panel=panel)
+            sample = _sample(there[0][1], words, language)
+            drawn: dict[str, Any] = {
+                "id": f"plot-{scale}-{len(found) + 1}",
+                "title": title.unescape(),
+                "y_label": y_label,
+                "panel": panel,
+            }
+            if varies:
+                x_label = words(language, "plot.x").unescape()
+                svg = plot.lines(_by_arm(there, sample.unescape()), x_label=x_label, **drawn)
+            else:
+                svg = plot.dots(_arm_by_arm(there, sample.unescape()), **drawn)
+            caption = words(language, "plot.caption", title=title, sample=sample)
+            found.append({"svg": svg, "caption": caption})
     return found
 
 
-def _by_arm(chosen: Sequence[tuple[str, Arm, Metric]], note: str) -> list[plot.Series]:
+def _panels(chosen: Sequence[tuple[Arm, Metric]]) -> dict[str, list[tuple[Arm, Metric]]]:
+    """The arms by those of their settings that differ between arms of one name and one cost, such as the task."""
+    apart: set[str] = set()
+    for (arm, _), (other, _) in combinations(chosen, 2):
+        if arm.name == other.name and nfe(arm) == nfe(other):
+            keys = arm.settings.keys() | other.settings.keys()
+            apart |= {key for key in keys if arm.settings.get(key) != other.settings.get(key)}
+    panels: dict[str, list[tuple[Arm, Metric]]] = {}
+    for arm, metric in chosen:
+        text = settings_text({key: value for key, value in arm.settings.items() if key in apart})
+        panels.setdefault(text, []).append((arm, metric))
+    return panels
+
+
+def _by_arm(chosen: Sequence[tuple[Arm, Metric]], note: str) -> list[plot.Series]:
+    """A line for each name of an arm, over network evaluations."""
     series: dict[str, list[plot.Point]] = {}
-    for label, arm, metric in chosen:
-        seeds = tuple(each.value for each in metric.per_seed)
-        point = plot.Point(nfe(arm), metric.value, metric.interval, seeds, note)
-        series.setdefault(plain(label), []).append(point)
+    for arm, metric in chosen:
+        series.setdefault(plain(arm.name), []).append(_point(nfe(arm), metric, note))
     return [plot.Series(name, tuple(points)) for name, points in series.items()]
 
 
-def _alone(arm: Arm, metric: Metric, note: str) -> plot.Series:
-    settings = settings_text(arm.settings)
-    seeds = tuple(each.value for each in metric.per_seed)
-    name = plain(f"{arm.name} {settings}")
-    return plot.Series(name, (plot.Point(0.0, metric.value, metric.interval, seeds, note),))
+def _arm_by_arm(chosen: Sequence[tuple[Arm, Metric]], note: str) -> list[plot.Series]:
+    """A series for each arm, by its name alone where that tells it from the others."""
+    count = Counter(arm.name for arm, _ in chosen)
+    return [
+        plot.Series(
+            plain(arm.name if count[arm.name] == 1 else f"{arm.name} {settings_text(arm.settings)}"),
+            (_point(0.0, metric, note),),
+        )
+        for arm, metric in chosen
+    ]
+
+
+def _point(x: float, metric: Metric, note: str) -> plot.Point:
+    return plot.Point(x, metric.value, metric.interval, tuple(each.value for each in metric.per_seed), note)
