@@ -340,8 +340,8 @@ def _colour(number: int) -> int:
 
 
 def _text_width(text: str) -> float:
-    """About how wide a text of 13 units is; Hangul is square."""
-    return sum(13.0 if ord(character) > 0x10FF else 7.3 for character in text)
+    """About how wide a text of 13 units is; Hangul is square, capitals are wide."""
+    return sum(13.0 if ord(character) > 0x10FF else 9.4 if character.isupper() else 7.3 for character in text)
 
 
 def strip(labels: Sequence[str], *, id: str, title: str, description: str) -> Markup:
