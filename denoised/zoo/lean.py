@@ -11,7 +11,6 @@ From the start of a process to its first picture most of the time goes into impo
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING
 
@@ -36,11 +35,11 @@ def import_unet_2d() -> type[UNet2DModel]:
         for name in PACKAGES:
             if name not in sys.modules:
                 postpone(name)
-        unet: type[UNet2DModel] = import_module("diffusers.models.unets.unet_2d").UNet2DModel
+        from diffusers.models.unets.unet_2d import UNet2DModel
     finally:
         if hidden:
             del sys.modules[COMPILER]
-    return unet
+    return UNet2DModel  # type: ignore[no-any-return]
 
 
 def postpone(name: str) -> None:
