@@ -78,8 +78,8 @@ REHEARSAL: dict[str, Any] = {
 }
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": REHEARSAL | {"channels": [8, 8, 8], "steps": [25]},
-    # Table 2 and § 4: T = 4000, 500,000 updates of batch 128, learning rate 1e-4, EMA 0.9999. The network is DDPM's
-    # with more outputs; the paper's own has three residual blocks a level, more attention and dropout 0.3.
+    # Table 2, § 4, appendix A: T = 4000, 500,000 updates of batch 128, learning rate 1e-4, EMA 0.9999. The network is
+    # DDPM's with more outputs; the paper's own has three residual blocks a level, more attention and dropout 0.3.
     "paper": {
         "model": "ddpm-cifar10",
         "data": "cifar10",

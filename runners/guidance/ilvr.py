@@ -107,7 +107,7 @@ def sample(
         if factor is not None:
             a, s = schedule.signal_and_noise(t_next, x)
             noised = reference if t_next < 0 else a * reference + s * generator.randn_like(x)
-            x = x + low_pass(noised, factor) - low_pass(x, factor)  # Eq. 9 and 10
+            x = x + low_pass(noised, factor) - low_pass(x, factor)  # Eq. 8
     return x
 
 

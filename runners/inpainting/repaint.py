@@ -61,9 +61,9 @@ REHEARSAL: dict[str, Any] = {"steps": 2, "jump": 1, "repeats": [2]}
 SCALES: dict[str, dict[str, Any]] = {
     "mini": {"images": 64},
     "smoke": REHEARSAL,
-    # Table 2: 100 pictures, wide masks, T = 250 and r = 2, 3, 4 against slower schedules. The paper's networks
-    # are ImageNet's and CelebA-HQ's at 256×256; the one that can be loaded here is CIFAR-10's at 32×32, which
-    # has seen the pictures it completes.
+    # Table 2: wide masks, T = 250 and r = 2, 3, 4 against slower schedules, on 100 pictures as in Table 1 where
+    # Table 2 has 32. The paper's networks are ImageNet's and CelebA-HQ's at 256×256; the one that can be loaded
+    # here is CIFAR-10's at 32×32, which has seen the pictures it completes.
     "paper": {
         "model": "ddpm-cifar10",
         "data": "cifar10",

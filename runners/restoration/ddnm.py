@@ -13,7 +13,8 @@ Details that matter:
 - The step is the official code's: η = 0.85 mixes fresh noise with the predicted one, sqrt(1 - ᾱ) (η z + sqrt(1 - η²) ε).
 - The directions that y determines get only the noise that y did not bring already; where y is noisier than x_{t-1}
   should be, it counts less (λ < 1) and no noise is added. In the last step λ = 0: the network has the last word.
-- x_{0|t} is clipped to the data's range before y is put in; the official code does not clip.
+- x_{0|t} is clipped to the data's range before y is put in; of the official code only the demo for large pictures
+  does so.
 - Time travel goes back along the grid by the forward process, as RePaint's resampling does.
 """
 
