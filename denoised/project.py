@@ -45,5 +45,11 @@ def find_root() -> Path:
     )
 
 
+def cache_folder(root: Path) -> Path:
+    """Where what can be computed again is kept: DENOISED_CACHE, or outputs/cache of the project."""
+    chosen = os.environ.get("DENOISED_CACHE")
+    return Path(chosen).resolve() if chosen else root / "outputs" / "cache"
+
+
 def _installed_from() -> Path:
     return Path(__file__).resolve().parent.parent

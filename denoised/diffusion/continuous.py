@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from denoised.diffusion.denoiser import Denoiser, Prediction
+from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation, Prediction, predict
 from denoised.diffusion.schedule import Schedule
 
 
@@ -82,6 +82,11 @@ class Levels:
             raise ValueError(f"sigma must lie in {low:.4g} … {high:.4g}, not {sigma:.4g}")
         return self.at_lambda(-math.log(sigma))
 
+    def timesteps(self, sigma: Tensor) -> Tensor:
+        """The real-valued timesteps (n,) float64 of sigmas (n,); beyond the schedule's ends that of the end."""
+        t = np.interp(sigma.log().cpu().numpy(), -self._lam, self._t)
+        return torch.from_numpy(np.asarray(t)).to(sigma.device)
+
     def nearest(self, sigma: float) -> Level:
         """The whole timestep whose sigma is nearest, however far: EDM's `round_sigma`."""
         return self.at_timestep(int(np.abs(np.exp(-self._lam) - sigma).argmin()))
@@ -90,3 +95,9 @@ class Levels:
 def predict_at(denoiser: Denoiser, x: Tensor, level: Level, condition: Tensor | None = None) -> Prediction:
     """The denoiser's prediction at x = a x0 + s eps (n, …) of any level. Counted as one evaluation."""
     return denoiser.between(x, level.t, level.a, level.s, condition)
+
+
+def predict_through(network: Network, kind: Parameterisation, x: Tensor, level: Level) -> Prediction:
+    """As `predict_at`, of a bare network without classes: it can be differentiated and counts no cost."""
+    t = torch.full((len(x),), level.t, device=x.device)
+    return predict(network(x, t, None), x, x.new_tensor(level.a), x.new_tensor(level.s), kind)

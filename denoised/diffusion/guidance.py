@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from denoised.diffusion.denoiser import Network
+from denoised.diffusion.denoiser import Denoiser, Network
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
@@ -57,3 +57,14 @@ def classifier_free(network: Network, null: Tensor, scale: float) -> Network:
         return guide(unconditional, conditional, scale)
 
     return guided
+
+
+def guided(denoiser: Denoiser, null: Tensor | int, scale: float) -> Denoiser:
+    """The denoiser given, guided from here on: two rows a picture. At scale 1 it stays as it was.
+
+    `null`: as for `classifier_free`; a single class may be a number.
+    """
+    if scale != 1:
+        denoiser.network = classifier_free(denoiser.network, torch.as_tensor(null), scale)
+        denoiser.passes = 2
+    return denoiser

@@ -71,10 +71,7 @@ class Schedule:
     def signal_and_noise(self, t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), in the dtype of `like` and shaped to broadcast."""
         a, s = self._signal[t].to(like), self._noise[t].to(like)
-        if a.ndim:
-            shape = (-1, *[1] * (like.ndim - 1))
-            a, s = a.reshape(shape), s.reshape(shape)
-        return a, s
+        return (per_row(a, like), per_row(s, like)) if a.ndim else (a, s)
 
     @classmethod
     def linear(cls, T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
@@ -111,6 +108,11 @@ class Schedule:
                 raise ValueError(
                     f"beta_schedule {other!r} is not known; use linear, scaled_linear or squaredcos_cap_v2"
                 )
+
+
+def per_row(values: Tensor, like: Tensor) -> Tensor:
+    """Values (n,), one for each row of `like` (n, …), as (n, 1, …) to broadcast over it."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def timesteps(T: int, steps: int, spacing: Spacing = "trailing") -> list[int]:

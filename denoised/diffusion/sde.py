@@ -3,9 +3,9 @@
     dx = f(t) x dt + g(t) dw,    t in [0, 1],    x_t ~ N(a(t) x0, s(t)² I) given x0
 
 Song et al. 2021, arXiv:2011.13456: Eq. 5 (the SDE), 9 (VE), 11 (VP), 29 (what x_t given x0 is), 6 (its reversal)
-and 13 (the ODE with the same marginals). Times and coefficients are Python floats, that is float64. Only the ratio
-sigma = s / a matters to a network, so one that was trained on any discrete schedule gives the score of any of these
-SDEs: x_t / a(t) is looked up among its own noise levels (`denoised.diffusion.continuous`).
+and 13 (the ODE with the same marginals), 40 (its divergence). Times and coefficients are Python floats, that is
+float64. Only the ratio sigma = s / a matters to a network, so one that was trained on any discrete schedule gives the
+score of any of these SDEs: x_t / a(t) is looked up among its own noise levels (`denoised.diffusion.continuous`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from denoised.diffusion.continuous import Level, Levels
@@ -22,6 +23,7 @@ from denoised.diffusion.denoiser import Prediction
 
 # A network at x = level.a x0 + level.s eps, for any level.
 Predict = Callable[[Tensor, Level], Prediction]
+Time = TypeVar("Time", float, Tensor)
 
 
 class SDE(Protocol):
@@ -51,8 +53,12 @@ class VP:
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def beta(self, t: float) -> float:
+    def beta(self, t: Time) -> Time:
         return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def area(self, t: Time) -> Time:
+        """∫β from 0 to t, which is log(1 + s² / a²)."""
+        return t * self.beta_min + t**2 * (self.beta_max - self.beta_min) / 2
 
     def drift(self, t: float) -> float:
         return -self.beta(t) / 2
@@ -61,12 +67,15 @@ class VP:
         return math.sqrt(self.beta(t))
 
     def marginal(self, t: float) -> tuple[float, float]:
-        area = t * self.beta_min + t**2 * (self.beta_max - self.beta_min) / 2  # ∫β from 0 to t
+        area = self.area(t)
         return math.exp(-area / 2), math.sqrt(-math.expm1(-area))
 
     def time(self, sigma: float) -> float:
-        # sigma² = exp(∫β) - 1, and ∫β is a parabola in t: its root in the form that does not cancel.
-        area, rise = math.log1p(sigma**2), self.beta_max - self.beta_min
+        return self.time_of_area(math.log1p(sigma**2))
+
+    def time_of_area(self, area: float) -> float:
+        """The t up to which the area under β is `area`: a parabola's root, in the form that does not cancel."""
+        rise = self.beta_max - self.beta_min
         return 2 * area / (self.beta_min + math.sqrt(self.beta_min**2 + 2 * rise * area))
 
 
@@ -122,6 +131,18 @@ def reverse_drift(sde: SDE, x: Tensor, t: float, score: Tensor) -> Tensor:
 def flow(sde: SDE, x: Tensor, t: float, score: Tensor) -> Tensor:
     """dx/dt = f x - g² score / 2, the probability-flow ODE. Eq. 13."""
     return sde.drift(t) * x - sde.diffusion(t) ** 2 / 2 * score
+
+
+def with_divergence(velocity: Callable[[Tensor], Tensor], x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
+    """The velocity (n, …) at x and an estimate (n,) float64 of its divergence there. Eq. 40.
+
+    The estimate is probeᵀ (∂velocity/∂x) probe, whose mean over probes (n, …) of random signs is the trace.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        v = velocity(x)
+        (product,) = torch.autograd.grad((v * probe).sum(), x)
+    return v.detach(), (product * probe).flatten(1).sum(1).double()
 
 
 def transition(near: tuple[float, float], far: tuple[float, float]) -> tuple[float, float]:

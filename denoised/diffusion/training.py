@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Parameterisation
 from denoised.diffusion.schedule import Schedule
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def training_target(
@@ -28,19 +32,6 @@ def training_target(
         case "v_prediction":
             a, s = schedule.signal_and_noise(t, x0)
             return a * eps - s * x0
-
-
-def one_step_target(x: Tensor, x_end: Tensor, t: Tensor, t_end: Tensor, schedule: Schedule) -> Tensor:
-    """The x0 that a network has to predict at x for one DDIM step from t to t_end to arrive at x_end.
-
-    x, x_end: (n, …), t, t_end: (n,) with t_end < t, -1 being clean data. What a student of few steps learns from a
-    teacher of many: Progressive Distillation (Salimans & Ho 2022, arXiv:2202.00512), Algorithm 2 and appendix G.
-    """
-    wide = x.double()  # the two ends may lie close together
-    (a, s), (a_end, s_end) = schedule.signal_and_noise(t, wide), schedule.signal_and_noise(t_end, wide)
-    ratio = s_end / s
-    target: Tensor = (x_end - ratio * wide) / (a_end - ratio * a)
-    return target.to(x.dtype)
 
 
 def stratified_timesteps(n: int, T: int, generator: torch.Generator) -> Tensor:
@@ -83,9 +74,31 @@ def update_ema(average: Iterable[Tensor], parameters: Iterable[Tensor], decay: f
     torch._foreach_lerp_(list(average), list(parameters), 1 - decay)
 
 
+class Stream:
+    """Noise for one batch after another from one generator, on the CPU: a `denoised.diffusion.random.Noise`.
+
+    In training no row has a seed of its own, as rows of `SampleGenerators` have.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def randn_like(self, x: Tensor) -> Tensor:
+        """Standard normal noise of the shape, dtype and device of x."""
+        return torch.randn(x.shape, generator=self.generator, dtype=x.dtype).to(x.device)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Weights made inside, on the CPU, are those of this seed; torch's own random stream goes on untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def train_averaged(
-    network: nn.Module, loss: Callable[[], Tensor], *, steps: int, learning_rate: float, ema: float
-) -> nn.Module:
+    network: M, loss: Callable[[], Tensor], *, steps: int, learning_rate: float, ema: float
+) -> M:
     """A copy of the network with its weights averaged over `steps` steps of Adam; the network is trained in place.
 
     `loss`: a fresh scalar of the network at every call. The norm of its gradient is cut at 1. `ema`: the decay of
@@ -94,9 +107,38 @@ def train_averaged(
     average = deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     for step in range(steps):
-        optimizer.zero_grad()
-        loss().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        _descend(network, loss, optimizer)
         update_ema(average.parameters(), network.parameters(), min(ema, (1 + step) / (10 + step)))
     return average
+
+
+def train_annealed(
+    network: M,
+    loss: Callable[[], Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    rates: Mapping[nn.Parameter, float] | None = None,
+) -> M:
+    """The network itself after `steps` steps of Adam whose learning rate falls to 0 on a line; frozen, to evaluate.
+
+    `loss`: as for `train_averaged`. `learning_rate` is that of the first step; `rates` are those of parameters that
+    have one of their own.
+    """
+    own = rates or {}
+    rest = [p for p in network.requires_grad_(True).parameters() if p not in own]
+    groups: list[dict[str, Any]] = [{"params": rest}, *({"params": [p], "lr": own[p]} for p in own)]
+    optimizer = torch.optim.Adam(groups, learning_rate)
+    annealing = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(1, steps))
+    for _ in range(steps):
+        _descend(network, loss, optimizer)
+        annealing.step()
+    return network.eval().requires_grad_(False)
+
+
+def _descend(network: nn.Module, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """One step down a fresh loss, the norm of its gradient cut at 1."""
+    optimizer.zero_grad()
+    loss().backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()

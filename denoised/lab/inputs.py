@@ -22,6 +22,7 @@ from denoised.language import say
 from denoised.metrics.distances import Moments
 from denoised.metrics.features import EfficientNetLite0
 from denoised.metrics.inception import InceptionV3
+from denoised.project import cache_folder
 from denoised.zoo.load import Checkpoint, load_checkpoint
 from denoised.zoo.manifest import verify
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:  # CLIP's classes are slow to import, and few runners need the
 EXTRACTOR_FOLDER = "zoo/effnet-lite0"
 JUDGE_FOLDER = "zoo/emoji-judge"
 GUIDE_FOLDER = "zoo/emoji-noisy-classifier"
-CACHE_FOLDER = "outputs/cache/features"
+FEATURES = "features"  # of the cache
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,13 @@ class Inputs:
         """The held-out pictures that arms are compared with, the same for every seed, as an extractor sees them."""
         if extractor not in self._references:
             pictures, sees = self._reference_pictures, self.extractor(extractor)
-            features = cached_features(sees, pictures, self.root / CACHE_FOLDER)
+            features = cached_features(sees, pictures, cache_folder(self.root) / FEATURES)
             sha256 = hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
             moments = moments_sha256 = None
             if len(features) > features.shape[1]:
-                moments, moments_sha256 = cached_moments(sees, pictures, features, self.root / CACHE_FOLDER)
+                moments, moments_sha256 = cached_moments(
+                    sees, pictures, features, cache_folder(self.root) / FEATURES
+                )
             self._references[extractor] = Reference(
                 self.data.name, features, sha256, sees, moments, moments_sha256
             )

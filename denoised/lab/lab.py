@@ -32,16 +32,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from denoised.diffusion.continuous import Levels
 from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation
 from denoised.diffusion.random import SampleGenerators
 from denoised.diffusion.schedule import Schedule, timesteps
+from denoised.diffusion.training import seeded
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.cache import Extractor
 from denoised.lab.data import Data
 from denoised.lab.inputs import Inputs, Reference
 from denoised.lab.settings import Settings
 from denoised.lab.verdicts import Relation
-from denoised.language import Phrase
+from denoised.language import Phrase, say
 from denoised.metrics import distances, manifolds
 from denoised.metrics.bootstrap import bootstrap_interval
 from denoised.metrics.facts import Facts
@@ -311,8 +313,7 @@ class Lab:
             config["block_out_channels"] = list(channels)
             if config["attention_head_dim"] is not None:  # a head may not be wider than its level
                 config["attention_head_dim"] = min(config["attention_head_dim"], *channels)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             network: nn.Module = build_unet(config | {"_class_name": "UNet2DModel"})
         return network.to(self.device)
 
@@ -350,6 +351,25 @@ class Lab:
             return timesteps(self.checkpoint.schedule.T, steps, spacing)  # type: ignore[arg-type]
         except ValueError as error:
             raise DenoisedError(str(error)) from error
+
+    def levels(self, **ends: float) -> Levels:
+        """The noise levels of the pixel model.
+
+        `ends`: the smallest and the largest sigma that a runner will ask for, under the names of their settings.
+        Raises DenoisedError where the network does not know all that lies between them.
+        """
+        levels = Levels(self.checkpoint.schedule)
+        (low, smallest), (high, largest) = ends.items()
+        if smallest < levels.first.sigma or largest > levels.last.sigma:
+            known = f"{levels.first.sigma:.3g} … {levels.last.sigma:.3g}"
+            raise DenoisedError(
+                say(
+                    ko=f"{low}과 {high}는 네트워크가 아는 {known} 안에 있어야 하는데 {smallest}, {largest}이다",
+                    en=f"{low} and {high} must lie in {known}, which the network knows, "
+                    f"not at {smallest} and {largest}",
+                )
+            )
+        return levels
 
     def batches(self, batch: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Endless training batches: pictures, and classes where the network takes them."""

@@ -10,10 +10,7 @@ Details that matter:
   with all but x̂_0 and the last state at zero: both baselines are this file's sampler before any training.
 - In full the family also learns the coefficients that turn the network's output into x̂_0, and the timesteps that the
   network is told. Since μ is free here, the former change nothing that μ could not, and are left as the schedule has them.
-- The loss is the kernel distance (KID) of features between drawn pictures and training pictures. Its gradient runs
-  through the whole chain by the reparameterisation trick; the network stays as it is.
-- `rematerialise` computes each evaluation again on the way back instead of keeping its activations. The gradient is the
-  same; at mini scale memory suffices without.
+- The loss is the kernel distance (KID) of features between drawn pictures and training pictures.
 - The features of the loss never judge: training and measuring look through different networks, and the pictures of the
   loss are training pictures with classes of their own, noise included.
 - x̂_0 is clipped to [-1, 1] in all arms.
@@ -23,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from math import log, sqrt
 from typing import Any
@@ -35,10 +33,12 @@ from torch.utils.checkpoint import checkpoint
 from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation, predict
 from denoised.diffusion.random import Noise
 from denoised.diffusion.schedule import Schedule
+from denoised.diffusion.training import Stream
 from denoised.errors import DenoisedError
 from denoised.lab.lab import Lab
+from denoised.lab.restoring import backbone
 from denoised.language import say
-from denoised.metrics.features import EFFNET_NAME, EFFNET_SIZE, EfficientNetLite0
+from denoised.metrics.features import EFFNET_NAME, EFFNET_SIZE
 from denoised.metrics.judge import prepared
 
 PredictX0 = Callable[[Tensor, Tensor], Tensor]  # x̂_0: (x (n, …), real-valued timestep ()) -> (n, …)
@@ -97,8 +97,7 @@ class GGDM(nn.Module):
         """Start as DDIM on these timesteps, with its noise scaled by η (its Eq. 12 and 16)."""
         super().__init__()
         steps = len(timesteps)
-        towards_x0, noise = torch.zeros(steps), torch.zeros(steps)
-        towards_state = torch.zeros(steps, steps)
+        towards_x0, noise, towards_state = torch.zeros(steps), torch.zeros(steps), torch.zeros(steps, steps)
         for k, (t, following) in enumerate(pairwise([*timesteps, -1])):
             a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(following)
             sigma = eta * sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
@@ -113,19 +112,16 @@ class GGDM(nn.Module):
         """The timestep of step k, within what the network knows."""
         return (self.times[k] * self.last).clamp(0, self.last)
 
-    def __len__(self) -> int:
-        return len(self.times)
-
 
 def sample(ggdm: GGDM, predict_x0: PredictX0, x: Tensor, generator: Noise | None = None) -> Tensor:
     """Pictures (n, …) from noise x (n, …), one evaluation a step. Without a generator no noise is added."""
     states = [x]
-    for k in range(len(ggdm)):
+    for k in range(len(ggdm.times)):
         x0 = predict_x0(states[k], ggdm.time(k)).clamp(-1, 1)
         x = ggdm.towards_x0[k] * x0
         for j, state in enumerate(states):
             x = x + ggdm.towards_state[k, j] * state
-        if generator is not None and k < len(ggdm) - 1:  # the last step is to clean data
+        if generator is not None and k < len(ggdm.times) - 1:  # the last step is to clean data
             x = x + ggdm.noise[k] * generator.randn_like(x)
         states.append(x)
     return x
@@ -149,26 +145,14 @@ def differentiable(
     """x̂_0 of a network with gradients in x and t, for training."""
 
     def evaluate(x: Tensor, t: Tensor) -> Tensor:
-        a, s = level(schedule, t)
-        return predict(network(x, t.expand(len(x)), condition), x, a, s, kind).x0
+        return predict(network(x, t.expand(len(x)), condition), x, *level(schedule, t), kind).x0
 
-    def predict_x0(x: Tensor, t: Tensor) -> Tensor:
-        if not rematerialise:
-            return evaluate(x, t)
-        again: Tensor = checkpoint(evaluate, x, t, use_reentrant=False)
-        return again
-
-    return predict_x0
+    return (lambda x, t: checkpoint(evaluate, x, t, use_reentrant=False)) if rematerialise else evaluate
 
 
 def counted(denoiser: Denoiser, condition: Tensor | None) -> PredictX0:
     """x̂_0 of the lab's denoiser, which counts what it costs, without gradients."""
-
-    def predict_x0(x: Tensor, t: Tensor) -> Tensor:
-        a, s = level(denoiser.schedule, t)
-        return denoiser.between(x, t, a, s, condition).x0
-
-    return predict_x0
+    return lambda x, t: denoiser.between(x, t, *level(denoiser.schedule, t), condition).x0
 
 
 def kernel_loss(drawn: Tensor, real: Tensor) -> Tensor:
@@ -195,9 +179,7 @@ def features_of(lab: Lab, name: str) -> Features:
         judge = lab.judge()
         return lambda pictures: judge.network.resnet(prepared(pictures)).pooler_output.flatten(1)
     if name == EFFNET_NAME:
-        extractor = lab.extractor(name)
-        assert isinstance(extractor, EfficientNetLite0)
-        network = extractor._network.to(lab.device)  # a call of the extractor itself has no gradient
+        network = backbone(lab)._network.to(lab.device)  # a call of the extractor itself has no gradient
         return lambda pictures: network.extract_features(
             F.interpolate(pictures, (EFFNET_SIZE, EFFNET_SIZE), mode="bilinear")
         ).mean(dim=(2, 3))
@@ -226,16 +208,6 @@ def train(
     return losses
 
 
-class Batch:
-    """Noise of whole batches from one stream."""
-
-    def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def randn_like(self, x: Tensor) -> Tensor:
-        return torch.randn(x.shape, generator=self.generator).to(x)
-
-
 def network_rows(config: Config, images: int) -> int:
     """How many pictures the network is asked about in one seed, one of training counting three times."""
     return sum(config.steps) * 3 * (config.train_steps * config.train_batch + images)
@@ -250,26 +222,24 @@ def reproduce(lab: Lab, config: Config) -> None:
     with torch.no_grad():
         pictures, _ = next(lab.batches(config.real_images))
         real = torch.cat([features(part) for part in pictures.split(lab.settings.batch)])
+    like = torch.empty(config.train_batch, *model.picture_shape, device=lab.device)
+
+    def draw(stream: Stream) -> tuple[Tensor, Tensor | None]:
+        if model.classes is None:
+            return stream.randn_like(like), None
+        classes = torch.randint(model.classes, (len(like),), generator=stream.generator)
+        return stream.randn_like(like), classes.to(lab.device)
+
+    evaluator = partial(
+        differentiable, network, model.schedule, model.parameterisation, rematerialise=config.rematerialise
+    )
     for steps, timesteps in grids.items():
         for name, eta in (("ggdm", config.eta), ("ddim", 0.0), ("ddpm", 1.0)):
             ggdm = GGDM(model.schedule, timesteps, eta).to(lab.device)
             with lab.arm(name, steps=steps) as arm:
                 if name == "ggdm":
-                    stream = Batch(TRAINING + lab.seed)
-                    like = torch.empty(config.train_batch, *model.picture_shape, device=lab.device)
-
-                    def draw(stream: Batch = stream, like: Tensor = like) -> tuple[Tensor, Tensor | None]:
-                        if model.classes is None:
-                            return stream.randn_like(like), None
-                        classes = torch.randint(model.classes, (len(like),), generator=stream.generator)
-                        return stream.randn_like(like), classes.to(lab.device)
-
-                    def evaluator(condition: Tensor | None) -> PredictX0:
-                        return differentiable(
-                            network, model.schedule, model.parameterisation, condition, config.rematerialise
-                        )
-
-                    train(ggdm, evaluator, features, real, draw, config, stream)
+                    stream = Stream(TRAINING + lab.seed)
+                    train(ggdm, evaluator, features, real, partial(draw, stream), config, stream)
                     arm.parameters_trained = sum(p.numel() for p in ggdm.parameters())
                 with torch.no_grad():
                     noise = None if eta == 0 else lab.generator()

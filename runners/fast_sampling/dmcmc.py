@@ -26,20 +26,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise, product
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from denoised.diffusion.continuous import Levels
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.random import Noise, SampleGenerators
+from denoised.diffusion.schedule import per_row
 from denoised.errors import DenoisedError
 from denoised.lab.lab import Lab
 from denoised.language import say
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # D(x; σ): (x (n, …), σ (n,)) -> denoised pictures (n, …)
+Draw = Callable[[Tensor], Tensor]  # x (n, …) -> σ (n,) ~ p(σ | x)
 INTEGRATORS = ("heun", "reverse-diffusion")  # of the reverse ODE and of the reverse SDE
 LEVELS = 1000  # noise levels that σ is drawn from
 BAND = 512  # training pictures that τ² is measured on
@@ -95,40 +98,29 @@ def plan(nfe: int, rounds: int, config: Config) -> Plan:
 
     Raises DenoisedError where the start leaves too little.
     """
-    per_picture = nfe - math.ceil((config.start_nfe + config.burn_in) / rounds)
-    solve = 2 * round((2 * per_picture / 3 - 1) / 2) + 1
-    skip = per_picture - solve
+    start = math.ceil((config.start_nfe + config.burn_in) / rounds)  # what each picture pays for it
+    solve = 2 * round((2 * (nfe - start) / 3 - 1) / 2) + 1
+    skip = nfe - start - solve
     if solve < 3 or skip < 1:
-        least = math.ceil((config.start_nfe + config.burn_in) / rounds) + 4
         raise DenoisedError(
             say(
-                ko=f"nfe는 {least} 이상이어야 하는데 {nfe}이다: 사슬을 시작하는 몫을 빼면 남는 평가가 없다",
-                en=f"nfe must be at least {least}, not {nfe}: starting the chains takes the rest",
+                ko=f"nfe는 {start + 4} 이상이어야 하는데 {nfe}이다: 사슬을 시작하는 몫을 빼면 남는 평가가 없다",
+                en=f"nfe must be at least {start + 4}, not {nfe}: starting the chains takes the rest",
             )
         )
-    return Plan(rounds * (nfe - per_picture) - config.start_nfe, skip, solve)
+    return Plan(rounds * start - config.start_nfe, skip, solve)
 
 
 def denoiser_of_sigma(denoiser: Denoiser) -> Denoise:
     """D(x; σ) of a VP network without classes, every row at its own σ; t is interpolated in log σ."""
     levels = Levels(denoiser.schedule)
-    t = np.arange(levels.last.t + 1)
-    log_sigma = np.array([-levels.at_timestep(each).lam for each in t])
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        a = (1 + sigma.square()).rsqrt()
-        steps = torch.from_numpy(np.interp(sigma.log().cpu().numpy(), log_sigma, t))
-        prediction = denoiser.between(
-            (rows(a, x) * x).float(), steps.to(x.device), rows(a, x), rows(sigma * a, x)
-        )
-        return prediction.x0.to(x.dtype)
+        a = per_row((1 + sigma.square()).rsqrt(), x)
+        s = per_row(sigma, x) * a
+        return denoiser.between((a * x).float(), levels.timesteps(sigma), a, s).x0.to(x.dtype)
 
     return denoise
-
-
-def rows(values: Tensor, x: Tensor) -> Tensor:
-    """Values (n,) shaped to multiply x (n, …) row by row."""
-    return values.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def heun(denoise: Denoise, x: Tensor, sigma: Tensor, nfe: int, config: Config) -> Tensor:
@@ -137,12 +129,12 @@ def heun(denoise: Denoise, x: Tensor, sigma: Tensor, nfe: int, config: Config) -
     high, low = sigma**root, config.sigma_min**root
     grid = [(high + i / (steps - 1) * (low - high)) ** 7 for i in range(steps)]
     for i, now in enumerate(grid):
-        slope = (x - denoise(x, now)) / rows(now, x)
+        slope = (x - denoise(x, now)) / per_row(now, x)
         if i == steps - 1:
-            return x - rows(now, x) * slope
-        change = rows(grid[i + 1] - now, x)
+            return x - per_row(now, x) * slope
+        change = per_row(grid[i + 1] - now, x)
         ahead = x + change * slope
-        slope_ahead = (ahead - denoise(ahead, grid[i + 1])) / rows(grid[i + 1], x)
+        slope_ahead = (ahead - denoise(ahead, grid[i + 1])) / per_row(grid[i + 1], x)
         x = x + change * (slope + slope_ahead) / 2
     return x
 
@@ -151,15 +143,12 @@ def reverse_diffusion(
     denoise: Denoise, x: Tensor, sigma: Tensor, nfe: int, config: Config, generator: Noise
 ) -> Tensor:
     """x0 from x at σ (n,) along the reverse SDE, `nfe` levels in geometric progression. Score SDE, Algorithm 2."""
-    for i in range(nfe):
-        now, following = (
-            sigma * (config.sigma_min / sigma) ** (k / (nfe - 1)) if k < nfe else torch.zeros_like(sigma)
-            for k in (i, i + 1)
-        )
+    grid = [sigma * (config.sigma_min / sigma) ** (i / (nfe - 1)) for i in range(nfe)]
+    for i, (now, following) in enumerate(pairwise([*grid, torch.zeros_like(sigma)])):
         variance = now.square() - following.square()
-        x = x + rows(variance / now.square(), x) * (denoise(x, now) - x)
+        x = x + per_row(variance / now.square(), x) * (denoise(x, now) - x)
         if i < nfe - 1:
-            x = x + rows(variance.sqrt(), x) * generator.randn_like(x)
+            x = x + per_row(variance.sqrt(), x) * generator.randn_like(x)
     return x
 
 
@@ -185,18 +174,12 @@ def draw_sigma(x: Tensor, band: float, sigmas: Tensor, generator: Noise) -> Tens
 
 def langevin(denoise: Denoise, x: Tensor, sigma: Tensor, step: float, generator: Noise) -> Tensor:
     """x (n, …) after one step of Langevin dynamics on p(x | σ): x + η/2 score + sqrt(η) z."""
-    score = (denoise(x, sigma) - x) / rows(sigma.square(), x)
+    score = (denoise(x, sigma) - x) / per_row(sigma.square(), x)
     return x + step / 2 * score + math.sqrt(step) * generator.randn_like(x)
 
 
 def langevin_gibbs(
-    denoise: Denoise,
-    x: Tensor,
-    sigma: Tensor,
-    skips: list[int],
-    draw: Callable[[Tensor], Tensor],
-    step: float,
-    generator: Noise,
+    denoise: Denoise, x: Tensor, sigma: Tensor, skips: list[int], draw: Draw, step: float, generator: Noise
 ) -> tuple[Tensor, Tensor]:
     """Of every `skips` states of the chains from (x, σ) the one with the least noise: x (rounds n, …), σ (rounds n,)."""
     kept = []
@@ -205,7 +188,7 @@ def langevin_gibbs(
         for _ in range(skip):
             x = langevin(denoise, x, sigma, step, generator)
             sigma = draw(x)
-            best = torch.where(rows(sigma < least, x), x, best)
+            best = torch.where(per_row(sigma < least, x), x, best)
             least = torch.minimum(sigma, least)
         kept.append((best, least))
     return torch.cat([x for x, _ in kept]), torch.cat([sigma for _, sigma in kept])
@@ -219,12 +202,8 @@ def initialise(
     sigma = torch.full((len(noise),), config.sigma_max, dtype=noise.dtype, device=noise.device)
     x = heun(denoise, config.sigma_max * noise, sigma, config.start_nfe, config)
     x = x + config.start_sigma * generator.randn_like(x)
-    sigmas = torch.logspace(math.log10(config.sigma_min), math.log10(config.sigma_max), LEVELS)
-    sigmas = sigmas.to(noise)
-
-    def draw(x: Tensor) -> Tensor:
-        return draw_sigma(x, band, sigmas, generator)
-
+    sigmas = torch.logspace(math.log10(config.sigma_min), math.log10(config.sigma_max), LEVELS).to(noise)
+    draw = partial(draw_sigma, band=band, sigmas=sigmas, generator=generator)
     # The burn-in is a stretch of which no state is kept.
     skips = [how.burn_in, *[how.skip] * rounds]
     x, sigma = langevin_gibbs(denoise, x, draw(x), skips, draw, config.step, generator)
@@ -239,48 +218,33 @@ def network_rows(config: Config, images: int) -> int:
 def reproduce(lab: Lab, config: Config) -> None:
     """One network, one integrator and equal evaluations: from states of the chains, and from prior noise."""
     images = lab.settings.images
-    if images % config.chains:
+    rounds, rest = divmod(images, config.chains)
+    if rest:
         raise DenoisedError(
             say(
                 ko=f"chains는 images={images}의 약수여야 하는데 {config.chains}이다",
                 en=f"chains must divide images={images}, not {config.chains}",
             )
         )
-    rounds = images // config.chains
     plans = {nfe: plan(nfe, rounds, config) for nfe in config.nfe}
-    denoiser = lab.denoiser()
-    levels = Levels(denoiser.schedule)
-    if not levels.first.sigma <= config.sigma_min < config.sigma_max <= levels.last.sigma:
-        raise DenoisedError(
-            say(
-                ko=f"sigma_min과 sigma_max는 네트워크가 아는 {levels.first.sigma:.3g} … {levels.last.sigma:.3g} "
-                f"안에 있어야 하는데 {config.sigma_min}와 {config.sigma_max}이다",
-                en=f"sigma_min and sigma_max must lie in {levels.first.sigma:.3g} … {levels.last.sigma:.3g}, which the "
-                f"network knows, not {config.sigma_min} and {config.sigma_max}",
-            )
-        )
-    denoise, real = denoiser_of_sigma(denoiser), lab.reference()
+    lab.levels(sigma_min=config.sigma_min, sigma_max=config.sigma_max)
+    denoise, real = denoiser_of_sigma(lab.denoiser()), lab.reference()
     band = float(detail(next(lab.batches(BAND))[0].double()).square().mean())
     noise = lab.noise().double()
-    for nfe, how in plans.items():
-        for integrator in INTEGRATORS:
-            for name in ("dlg", "prior"):
-                with lab.arm(name, integrator=integrator, classes="none", nfe=nfe) as arm:
-                    if name == "dlg":
-                        x, sigma = initialise(
-                            denoise, noise[: config.chains], how, rounds, band, config, lab.seed
-                        )
-                    else:
-                        sigma = torch.full_like(noise[:, 0, 0, 0], config.sigma_max)
-                        x = config.sigma_max * noise
-                    left = how.solve if name == "dlg" else nfe
-                    if integrator == "heun":
-                        arm.images = heun(denoise, x, sigma, left, config).float()
-                    else:
-                        x = reverse_diffusion(denoise, x, sigma, left, config, lab.generator())
-                        arm.images = x.float()
-                arm.measure("fid", "kid", "precision", "recall", reference=real)
-    for nfe in config.nfe:
-        for integrator in INTEGRATORS:
-            if 10 <= nfe <= 20:  # the budgets of the claim
-                lab.claim("fid", "dlg", "<", "prior", at={"integrator": integrator, "nfe": nfe})
+    for (nfe, how), integrator, name in product(plans.items(), INTEGRATORS, ("dlg", "prior")):
+        with lab.arm(name, integrator=integrator, classes="none", nfe=nfe) as arm:
+            if name == "dlg":
+                x, sigma = initialise(denoise, noise[: config.chains], how, rounds, band, config, lab.seed)
+                left = how.solve
+            else:
+                x, sigma = config.sigma_max * noise, torch.full_like(noise[:, 0, 0, 0], config.sigma_max)
+                left = nfe
+            if integrator == "heun":
+                x = heun(denoise, x, sigma, left, config)
+            else:
+                x = reverse_diffusion(denoise, x, sigma, left, config, lab.generator())
+            arm.images = x.float()
+        arm.measure("fid", "kid", "precision", "recall", reference=real)
+    for nfe, integrator in product(config.nfe, INTEGRATORS):
+        if 10 <= nfe <= 20:  # the budgets of the claim
+            lab.claim("fid", "dlg", "<", "prior", at={"integrator": integrator, "nfe": nfe})

@@ -1,23 +1,17 @@
 """gDDIM: Generalized Denoising Diffusion Implicit Models. Zhang, Tao and Chen, 2022. arXiv:2206.05564
 
 The paper's symbols and the code's, for critically-damped Langevin diffusion (CLD), whose state u = (x, v) has a velocity:
-    du = F u dt + G dw -> DRIFT, HALF = G Gᵀ / 2      Ψ(t, s), the transition matrix -> transition(s, t)
+    du = F u dt + G dw -> DRIFT, HALF = G Gᵀ / 2      Ψ(t, s), CLD's transition matrix -> transition(s, t)
     Σ_t, covariance of u_t given one datum -> covariance(t)      R_t, L_t, factors K_t with K_t K_tᵀ = Σ_t -> factor(kind, t)
     ε_θ, with the score -K_t^{-T} ε_θ -> eps(u, t)      q, order of the multistep extrapolation -> order
 
 Details that matter:
-- DDIM is exact for a single datum, because ε does not change along its ODE. In CLD that holds for one factor only,
-  R' = F R + ½ G Gᵀ R^{-T}. The Cholesky factor L_t, which CLD had used, differs from it by a rotation that turns with t,
-  and its ε turns along. So R_t = L_t times a rotation, whose angle is one integral over t.
-- The linear part of the ODE is solved exactly; ε is extrapolated by a polynomial through the last q + 1 evaluations, and
-  its weights, 2×2 matrices, are integrated numerically once for a grid. The first steps have the order they can.
-- Constants are CLD's and the official code's: M⁻¹ = 4, β = 4, Γ = 2 sqrt(M), v starts at N(0, 0.04 M), Σ_0 + 1e-6.
-  Grids are even in sqrt(t), from 1 to 1e-3, where all arms end.
+- For a single datum ε does not change along the ODE with one factor only, R' = F R + ½ G Gᵀ R^{-T}. It is the Cholesky
+  factor L_t, which CLD had used, times a rotation, whose angle is one integral over t.
+- The linear part of the ODE is solved exactly; ε is extrapolated by a polynomial through the last q + 1 evaluations.
 - G acts on v alone, so of L_t's ε only the part for v enters the ODE, and its network is trained on that part (CLD's
   objective). The official code trains one network, with R_t, and converts it: that is the arm "converted".
-- Points are compared by the kernel distance of random Fourier features on two scales.
-- Both networks add to the best linear prediction of their ε, which is given to them too: where the data hardly matters,
-  R_t⁻¹ turns with t as fast as anywhere, and a small network would spend itself on learning that turn.
+- Both networks add to the best linear prediction of their ε, so that a small one need not learn how R_t⁻¹ turns with t.
 """
 
 from __future__ import annotations
@@ -27,15 +21,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from denoised.diffusion.cld import AT_REST, DRIFT, HALF, M_INV, apply, covariance, transition
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.schedule import Schedule
-from denoised.diffusion.training import train_averaged
+from denoised.diffusion.training import seeded, train_averaged
 from denoised.lab.lab import Lab
 from denoised.metrics.distances import kernel_distance
 from denoised.metrics.features import random_fourier_features
@@ -43,12 +38,7 @@ from denoised.worlds.toys import GaussianMixture, eight_gaussians
 
 Kind = Literal["R", "L"]
 Eps = Callable[[Tensor, float], Tensor]  # ε: (u (n, d, 2), t) -> (n, d, 2)
-M_INV, BETA, END = 4.0, 4.0, 1e-3
-GAMMA = 2 / math.sqrt(M_INV)  # Γ, of critical damping
-DRIFT = BETA * torch.tensor([[0.0, M_INV], [-1.0, -GAMMA * M_INV]], dtype=torch.float64)
-HALF = torch.tensor([0.0, GAMMA * BETA], dtype=torch.float64).diag()
-AT_START = torch.tensor([1e-6, 0.04 / M_INV + 1e-6], dtype=torch.float64).diag()
-AT_REST = torch.tensor([1.0, 1 / M_INV], dtype=torch.float64).diag()  # covariance of the prior
+END = 1e-3  # time at which all arms end
 TIMES = 1000  # training times, even in sqrt(t)
 SPREAD = 1.42  # standard deviation of a coordinate of the data
 # Added to the seed of four streams of points and noise, to keep them apart.
@@ -84,21 +74,6 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 
 
-def transition(s: Tensor, t: Tensor) -> Tensor:
-    """Ψ(t, s) = exp(F (t - s)), (…, 2, 2): closed form of critical damping."""
-    b = BETA * (t - s) * math.sqrt(M_INV)
-    rows = [torch.stack([1 + b, math.sqrt(M_INV) * b], -1), torch.stack([-b / math.sqrt(M_INV), 1 - b], -1)]
-    psi: Tensor = torch.stack(rows, -2) * (-b).exp()[..., None, None]
-    return psi
-
-
-def covariance(t: Tensor) -> Tensor:
-    """Σ_t of u_t given one datum, (…, 2, 2): the solution of Σ' = F Σ + Σ Fᵀ + G Gᵀ."""
-    psi = transition(torch.zeros_like(t), t)
-    sigma: Tensor = AT_REST + psi @ (AT_START - AT_REST) @ psi.mT
-    return sigma
-
-
 @lru_cache(maxsize=1)
 def angles() -> tuple[np.ndarray, np.ndarray]:
     """Times, and the angle of R_t = L_t Q_t there. With B = L⁻¹ (F + ½ G Gᵀ Σ⁻¹) L its derivative is -B_12."""
@@ -116,8 +91,8 @@ def factor(kind: Kind, t: Tensor) -> Tensor:
     if kind == "L":
         return lower
     angle = torch.from_numpy(np.asarray(np.interp(t.numpy(), *angles())))
-    turned = [torch.stack([angle.cos(), -angle.sin()], -1), torch.stack([angle.sin(), angle.cos()], -1)]
-    return lower @ torch.stack(turned, -2)
+    turned = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1)
+    return lower @ turned.reshape(*angle.shape, 2, 2)
 
 
 def times(steps: int) -> Tensor:
@@ -130,24 +105,17 @@ def weights(kind: Kind, grid: Tensor, step: int, order: int) -> Tensor:
 
     ∫ Ψ(t', τ) ½ G Gᵀ K_τ^{-T} ℓ_j(τ) dτ from t to t', with ℓ_j Lagrange's polynomials through the used times.
     """
-    nodes, mass = np.polynomial.legendre.leggauss(96)
+    nodes, mass = map(torch.from_numpy, np.polynomial.legendre.leggauss(96))
     start, end = grid[step], grid[step + 1]
-    tau = start + (end - start) * (torch.from_numpy(nodes) + 1) / 2
+    tau = start + (end - start) * (nodes + 1) / 2
     kernel = transition(tau, end.expand_as(tau)) @ HALF @ torch.linalg.inv(factor(kind, tau)).mT
     used = grid[max(0, step - order) : step + 1].flip(0)
     each = []
-    for j in range(len(used)):
-        others = torch.cat([used[:j], used[j + 1 :]])
-        lagrange = ((tau[:, None] - others) / (used[j] - others)).prod(dim=1)
-        scale = torch.from_numpy(mass) * lagrange * (end - start) / 2
-        each.append((scale[:, None, None] * kernel).sum(dim=0))
+    for t in used:
+        others = used[used != t]
+        lagrange = ((tau[:, None] - others) / (t - others)).prod(dim=1)
+        each.append(((mass * lagrange * (end - start) / 2)[:, None, None] * kernel).sum(dim=0))
     return torch.stack(each)
-
-
-def apply(matrix: Tensor, u: Tensor) -> Tensor:
-    """A 2×2 matrix, or one for each of n states, on (x, v) of states u (n, d, 2)."""
-    changed: Tensor = u @ matrix.to(u).mT
-    return changed
 
 
 def sample(eps: Eps, u: Tensor, grid: Tensor, *, kind: Kind = "R", order: int = 2) -> Tensor:
@@ -176,8 +144,7 @@ def linear(kind: Kind, t: Tensor, spread: float) -> Tensor:
     """ε's best linear prediction from u, (…, 2, 2): exact for Gaussian data of that standard deviation. Kᵀ Σ_u⁻¹."""
     psi = transition(torch.zeros_like(t), t)
     total = psi @ torch.tensor([spread**2, 0.0], dtype=torch.float64).diag() @ psi.mT + covariance(t)
-    matrix: Tensor = factor(kind, t).mT @ torch.linalg.inv(total)
-    return matrix
+    return factor(kind, t).mT @ total.inverse()
 
 
 class Network(nn.Module):
@@ -201,14 +168,12 @@ class Network(nn.Module):
 
 def train(kind: Kind, density: GaussianMixture, config: Config, lab: Lab) -> nn.Module:
     """A network for ε = K_t⁻¹ (u_t - Ψ(t, 0) (x_0, 0)), the velocity's start being averaged over."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(lab.seed)
+    with seeded(lab.seed):
         network = Network(density.means.shape[1], config.width).to(lab.device)
     generator = torch.Generator().manual_seed(TRAINING + lab.seed)
     t = torch.linspace(math.sqrt(END), 1, TIMES, dtype=torch.float64).square()
     psi, k = transition(torch.zeros_like(t), t).float(), factor(kind, t).float()
-    pool = density.sample(50_000, DATA + lab.seed).float()
-    best = linear(kind, t, SPREAD).float()
+    pool, best = density.sample(50_000, DATA + lab.seed).float(), linear(kind, t, SPREAD).float()
 
     def loss() -> Tensor:
         i = torch.randint(TIMES, (config.train_batch,), generator=generator)
@@ -216,10 +181,9 @@ def train(kind: Kind, density: GaussianMixture, config: Config, lab: Lab) -> nn.
         noise = torch.randn(*x.shape, 2, generator=generator)
         u = apply(psi[i], torch.stack([x, torch.zeros_like(x)], -1)) + apply(k[i], noise)
         told = (each.to(lab.device) for each in (u, t[i].float(), apply(best[i], u)))
-        error = network(*told) - noise.to(lab.device)
+        error: Tensor = network(*told) - noise.to(lab.device)
         lab.advance()
-        mean: Tensor = error[..., 1 if kind == "L" else slice(None)].square().mean()
-        return mean
+        return error[..., 1 if kind == "L" else slice(None)].square().mean()
 
     return train_averaged(
         network, loss, steps=config.train_steps, learning_rate=config.learning_rate, ema=config.ema
@@ -259,16 +223,13 @@ def network_rows(config: Config, images: int) -> int:
 
 def reproduce(lab: Lab, config: Config) -> None:
     """Two networks alike but for the factor of their score, and one ODE at equal evaluations."""
-    density = eight_gaussians()
+    density, seen = eight_gaussians(), "256 random Fourier features of the coordinates"
     real = fourier(density.sample(config.points, REFERENCE))
     noise = torch.Generator().manual_seed(MEASURING + lab.seed)
     start = torch.randn(config.points, 2, 2, generator=noise, dtype=torch.float64).to(lab.device)
-    start = apply(AT_REST.sqrt(), start)
-    networks: dict[Kind, nn.Module] = {
-        "R": train("R", density, config, lab),
-        "L": train("L", density, config, lab),
-    }
-    eps = {kind: counted(lab, kind, network.eval()) for kind, network in networks.items()}
+    start, kinds = apply(AT_REST.sqrt(), start), get_args(Kind)
+    networks: dict[Kind, nn.Module] = {kind: train(kind, density, config, lab).eval() for kind in kinds}
+    eps = {kind: counted(lab, kind, network) for kind, network in networks.items()}
     turned, fresh = converted(eps["R"]), MEASURING + 1000 + lab.seed
     solvers: dict[str, Callable[[Tensor], Tensor]] = {
         "gddim": lambda grid: sample(eps["R"], start, grid, kind="R", order=config.order),
@@ -283,14 +244,7 @@ def reproduce(lab: Lab, config: Config) -> None:
                 x = solve(times(nfe))[..., 0].cpu()
                 arm.plot(x, density)
             arm.parameters_trained = sum(p.numel() for p in networks["R"].parameters())
-            arm.record(
-                "kid[fourier]",
-                kernel_distance(real, fourier(x)),
-                by=kernel_distance,
-                n=len(x),
-                extractor="256 random Fourier features of the coordinates",
-            )
-    for nfe in config.nfe:
-        if 20 <= nfe <= 50:  # the budgets of the claim
-            for baseline in ("cholesky", "converted", "euler", "euler-maruyama"):
-                lab.claim("kid[fourier]", "gddim", "<", baseline, at={"nfe": nfe})
+            kid = kernel_distance(real, fourier(x))
+            arm.record("kid[fourier]", kid, by=kernel_distance, n=len(x), extractor=seen)
+            if 20 <= nfe <= 50 and name != "gddim":  # the budgets of the claim
+                lab.claim("kid[fourier]", "gddim", "<", name, at={"nfe": nfe})

@@ -2,26 +2,18 @@
 2023. arXiv:2210.03142
 
 The paper's symbols and the code's:
-    w, the guidance strength -> w, one for each picture      c -> classes, the null class being the network's last
+    w, the guidance strength -> w, the guidance scale less 1      c -> classes, the null class being the network's last
     x̂^w = (1 + w) x̂_c - w x̂ -> guided_output      x̂_η1(z_t, w), the student of stage 1 -> w_conditioned(unet)
     x̂_η2(z_t, w), that of stage 2 -> the student after halvings      p_w = U[w_min, w_max] -> w in [0, w_max]
 
 Details that matter:
-- Stage 1 (section 3.1): one student learns what two evaluations of its teacher say together, at every timestep and
-  for every w of a range. Sampling then costs one evaluation a step, and w is still chosen when sampling.
-- w goes through Fourier features and is added where the timestep is: in a UNet2DModel the classes' embedding is
-  added to that of the timestep, so the student's class embedding takes rows [class, w]. The new layer begins at zero:
-  the student begins as its teacher without guidance. It learns at a rate of its own.
-- Stage 2 (section 3.2) is Progressive Distillation for a network that knows w: every round halves the steps.
-- Nothing is clipped in the targets; x0 is clipped in sampling, for every arm.
-- The paper's w is 0 without guidance: the guidance scale of today's libraries is 1 + w.
-- A student that only matches its teacher does not beat it. So the claim is not to be worse by more than a margin, at
-  half the evaluations, and to be better than the teacher without guidance, which costs as much.
+- The layer of w begins at zero: a student begins as its unguided teacher. x0 is clipped in sampling, not in targets.
+- The claim is to be no worse by more than a margin at half the evaluations, and better than without guidance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from math import pi
@@ -30,17 +22,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denoised.diffusion.denoiser import Denoiser, Network, predict
-from denoised.diffusion.guidance import classifier_free
-from denoised.diffusion.samplers import ddim_step
-from denoised.diffusion.schedule import Schedule, timesteps
-from denoised.diffusion.training import one_step_target, stratified_timesteps, training_target
+from denoised.diffusion.denoiser import Denoiser, Network
+from denoised.diffusion.distillation import clipped_ddim, one_step, one_step_target
+from denoised.diffusion.guidance import guided
+from denoised.diffusion.samplers import ddim
+from denoised.diffusion.schedule import Schedule, per_row, timesteps
+from denoised.diffusion.training import stratified_timesteps, train_annealed, training_target
 from denoised.errors import DenoisedError
-from denoised.lab.lab import Arm, Lab
+from denoised.lab.judging import CLASS_ACCURACY, record_class_accuracy
+from denoised.lab.lab import Lab
 from denoised.language import say
 from denoised.metrics.pictures import psnr
 
-JUDGE = "zoo/emoji-judge: attributes of emoji scenes"
+Target = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (x, t (n,), which t, rows) -> output to learn
 FREQUENCIES = 6  # of w: the lowest one runs through a quarter of its period from 0 to w_max
 # By how much the student may be worse than the guided teacher, stated before any result. The Fréchet distance of 480
 # real scenes on the card of emoji-pixel is about 100, so 30 is less than a third of what is due to few samples there.
@@ -84,28 +78,20 @@ SCALES: dict[str, dict[str, Any]] = {
     # Class-conditional CIFAR-10, w from 0 to 4, from 1024 steps down to 1. The paper's networks are not public: this is
     # for one of the user's. The numbers of updates are those of Progressive Distillation, not the paper's.
     "paper": {
-        "model": "cifar10-conditional",
-        "data": "cifar10",
-        "weights": [0.3, 1.0, 2.0, 4.0],
-        "steps": 1024,
-        "updates": 100_000,
-        "train_batch": 128,
-        "learning_rate": 1e-4,
-        "w_rate": 1e-4,
-        "halvings": 10,
-        "halving_updates": 50_000,
+        "model": "cifar10-conditional", "data": "cifar10", "weights": [0.3, 1.0, 2.0, 4.0],
+        "steps": 1024, "updates": 100_000, "train_batch": 128, "learning_rate": 1e-4, "w_rate": 1e-4,
+        "halvings": 10, "halving_updates": 50_000,
     },
-}
+}  # fmt: skip
 
 
 class ClassAndWeight(nn.Module):
-    """The embedding of a class plus that of w: rows [class, w] (n, 2) -> (n, width). Section 3.1."""
+    """The embedding of a class plus that of w, both added to the timestep's, for rows [class, w]. Section 3.1."""
 
     def __init__(self, classes: nn.Embedding, w_max: float) -> None:
         super().__init__()
         self.classes = classes
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", pi / 2 / w_max * 2.0 ** torch.arange(FREQUENCIES))
+        self.frequencies = nn.Buffer(pi / 2 / w_max * 2.0 ** torch.arange(FREQUENCIES))
         self.weight = nn.Linear(2 * FREQUENCIES, classes.embedding_dim, bias=False)
         nn.init.zeros_(self.weight.weight)
 
@@ -130,27 +116,19 @@ def with_weight(classes: Tensor, w: Tensor | float) -> Tensor:
 
 def guided_output(teacher: Network, null: int, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
     """Stage 1's target at x (n, …), t (n,) for rows [class, w]: (1 + w) of the class, less w of the null class."""
-    classes, w = rows[:, 0].long(), rows[:, 1].reshape(-1, *[1] * (x.ndim - 1))
+    classes, w = rows[:, 0].long(), per_row(rows[:, 1], x)
     of_class, of_null = teacher(x, t, classes), teacher(x, t, torch.full_like(classes, null))
     return (1 + w) * of_class - w * of_null
 
 
-# (x, t, k, rows) -> the raw output to learn at timesteps t (n,), the k-th of those that are learned
-Target = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
 def two_steps_in_one(teacher: Network, lab: Lab, schedule: Schedule, teacher_grid: list[int]) -> Target:
     """Stage 2's target: what leads in one DDIM step to where the teacher of the same w is after two. Section 3.2."""
-    kind, grid = lab.checkpoint.parameterisation, torch.tensor([*teacher_grid, -1])
-
-    def ddim(x: Tensor, t: Tensor, t_next: Tensor, rows: Tensor) -> Tensor:
-        believed = predict(teacher(x, t.to(x.device), rows), x, *schedule.signal_and_noise(t, x), kind)
-        a, s = schedule.signal_and_noise(t_next, x)
-        return a * believed.x0 + s * believed.eps
+    grid, kind = torch.tensor([*teacher_grid, -1]), lab.checkpoint.parameterisation
+    asked = Denoiser(teacher, schedule, kind)
 
     def target(x: Tensor, t: Tensor, k: Tensor, rows: Tensor) -> Tensor:
         middle, end = grid[2 * k + 1], grid[2 * k + 2]
-        arrived = ddim(ddim(x, t, middle, rows), middle, end, rows)
+        arrived = one_step(asked, one_step(asked, x, t, middle, rows), middle, end, rows)
         x0 = one_step_target(x, arrived, t, end, schedule)
         a, s = schedule.signal_and_noise(t, x)
         return training_target(x0, (x - a * x0) / s, t, schedule, kind)
@@ -161,66 +139,43 @@ def two_steps_in_one(teacher: Network, lab: Lab, schedule: Schedule, teacher_gri
 def train(
     lab: Lab, config: Config, student: nn.Module, grid: list[int], target: Target, updates: int, stage: int
 ) -> nn.Module:
-    """The student after `updates` steps of Adam on ‖target - output‖² at timesteps of `grid`, for w in [0, w_max].
-
-    The squared error of a raw v is the SNR + 1 weighting of Progressive Distillation.
-    """
-    student.requires_grad_(True)
-    new = list(student.class_embedding.weight.parameters())  # type: ignore[union-attr]
-    old = [p for p in student.parameters() if all(p is not each for each in new)]
-    rates = (config.learning_rate, config.w_rate)
-    optimizer = torch.optim.Adam([{"params": old}, {"params": new}])
+    """The student after `updates` steps of Adam on ‖target - output‖² at timesteps of `grid`, for w in [0, w_max]."""
     call, batches = lab.call(student), lab.batches(config.train_batch)
     random = torch.Generator().manual_seed(lab.seed + stage)
-    for update in range(updates):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * (1 - update / updates)
+
+    def loss() -> Tensor:
         x0, classes = next(batches)
         assert classes is not None
         k = stratified_timesteps(len(x0), len(grid), random)
-        t = torch.tensor(grid)[k]
-        eps = torch.randn(x0.shape, generator=random).to(x0.device)
+        t, eps = torch.tensor(grid)[k], torch.randn(x0.shape, generator=random).to(x0.device)
         x = lab.checkpoint.schedule.add_noise(x0, eps, t)
         rows = with_weight(classes, (config.w_max * torch.rand(len(x0), generator=random)).to(x0.device))
         with torch.no_grad():
             wanted = target(x, t, k, rows)
-        optimizer.zero_grad()
-        (wanted - call(x, t.to(x.device), rows)).square().mean().backward()
-        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
-    return student.eval().requires_grad_(False)
+        return (wanted - call(x, t.to(x.device), rows)).square().mean()  # of a raw v: weights of SNR + 1
+
+    rates = {student.get_parameter("class_embedding.weight.weight"): config.w_rate}
+    return train_annealed(student, loss, steps=updates, learning_rate=config.learning_rate, rates=rates)
 
 
-def students(lab: Lab, config: Config, null: int) -> dict[int, nn.Module]:
-    """The student of stage 1 by its number of steps, and those of stage 2 by theirs."""
+def students(lab: Lab, config: Config, null: int) -> Iterator[tuple[int, nn.Module]]:
+    """The student of stage 1 and its number of steps, then those of stage 2 and theirs."""
     unet, schedule = lab.checkpoint.unet, lab.checkpoint.schedule
     lab.report("student: stage 1")
-    teacher = lab.call(unet)
+    teacher, every = lab.call(unet), list(range(schedule.T))
 
-    def guided(x: Tensor, t: Tensor, k: Tensor, rows: Tensor) -> Tensor:
+    def both(x: Tensor, t: Tensor, k: Tensor, rows: Tensor) -> Tensor:
         return guided_output(teacher, null, x, t.to(x.device), rows)
 
-    every = list(range(schedule.T))
-    student = train(lab, config, w_conditioned(unet, config.w_max), every, guided, config.updates, 0)
-    made = {config.steps: student}
+    student = train(lab, config, w_conditioned(unet, config.w_max), every, both, config.updates, 0)
+    yield config.steps, student
     for stage in range(1, config.halvings + 1):
         steps = config.steps >> stage
         lab.report(f"student: stage 2, {steps} steps")
         fine, grid = timesteps(schedule.T, 2 * steps), timesteps(schedule.T, steps)
         target = two_steps_in_one(lab.call(student), lab, schedule, fine)
         student = train(lab, config, deepcopy(student), grid, target, config.halving_updates, stage)
-        made[steps] = student
-    return made
-
-
-def sample(
-    denoiser: Denoiser, x: Tensor, timesteps: list[int], *, clip: bool = True, condition: Tensor | None = None
-) -> Tensor:
-    """DDIM: pictures (n, …) from noise x (n, …) at timesteps[0]; a student's condition is rows [class, w]."""
-    for t, t_next in zip(timesteps, [*timesteps[1:], -1], strict=True):
-        prediction = denoiser(x, t, condition)
-        x = ddim_step(prediction.clip() if clip else prediction, t_next, denoiser.schedule)
-    return x
+        yield steps, student
 
 
 def network_rows(config: Config, images: int) -> int:
@@ -258,59 +213,38 @@ def null_class(lab: Lab, config: Config) -> int:
     return lab.checkpoint.classes
 
 
-def measure(lab: Lab, arm: Arm, classes: Tensor) -> None:
-    """Distances to held-out pictures, and in the emoji world how often the judge reads the class asked for."""
-    arm.measure("fid", "kid", "precision", "recall", reference=lab.reference())
-    if lab.world == "emoji":
-        judge, images = lab.judge(), arm.images
-        assert images is not None
-        right = judge.agrees(judge(images), {"object": classes.cpu()})["object"]
-        arm.record("class-accuracy[emoji-judge]", right, by=judge.agrees, extractor=JUDGE)
-
-
 def reproduce(lab: Lab, config: Config) -> None:
     """At equally many steps: the teacher with guidance and without, and the student at half the evaluations."""
-    null, schedule = null_class(lab, config), lab.checkpoint.schedule
+    null, schedule, kind = null_class(lab, config), lab.checkpoint.schedule, lab.checkpoint.parameterisation
     lab.timesteps(config.steps, "trailing")  # refuses a grid longer than the schedule
-    classes = lab.labels()
+    classes, sample = lab.labels(), clipped_ddim if config.clip else ddim
     assert classes is not None
     many: dict[float, Tensor] = {}  # the guided teacher's pictures at `config.steps`
-    for steps, network in students(lab, config, null).items():
-        grid = timesteps(schedule.T, steps)
-        arms: list[tuple[str, float, Denoiser, Tensor]] = []
-        for w in config.weights:
-            guided = lab.denoiser()
-            guided.network, guided.passes = classifier_free(guided.network, torch.tensor(null), 1 + w), 2
-            arms.append((f"guided-{w:g}", w, guided, classes))
-        arms.append(("unguided", 0.0, lab.denoiser(), classes))
-        for w in config.weights:
-            student = lab.wrap(network, schedule, lab.checkpoint.parameterisation)
-            arms.append((f"student-{w:g}", w, student, with_weight(classes, w)))
+    for steps, network in list(students(lab, config, null)):  # all of them before any is measured
+        grid, student = timesteps(schedule.T, steps), lab.wrap(network, schedule, kind)
+        arms = [(f"guided-{w:g}", w, guided(lab.denoiser(), null, 1 + w), classes) for w in config.weights]
+        arms += [("unguided", 0.0, lab.denoiser(), classes)]
+        arms += [(f"student-{w:g}", w, student, with_weight(classes, w)) for w in config.weights]
         for name, w, denoiser, condition in arms:
             with lab.arm(name, steps=steps, w=w) as arm:
-                if name.startswith("student"):
+                if denoiser is student:
                     arm.parameters_trained = sum(p.numel() for p in network.parameters())
-                arm.images = sample(denoiser, lab.noise(), grid, clip=config.clip, condition=condition)
-            measure(lab, arm, classes)
+                arm.images = sample(denoiser, lab.noise(), grid, condition=condition)
+            arm.measure("fid", "kid", "precision", "recall", reference=lab.reference())
+            if lab.world == "emoji":
+                record_class_accuracy(lab, arm, classes)
             if name.startswith("guided") and steps == config.steps:
                 many[w] = arm.images
-            aims = {"unguided": list(many), f"student-{w:g}": [w]}.get(name, [])
-            for aim in aims:
+            for aim in {"unguided": list(many), f"student-{w:g}": [w]}.get(name, []):
                 arm.record(f"psnr[guided-{aim:g}]", psnr(arm.images, many[aim]), by=psnr)
-    state_claims(lab, config)
-
-
-def state_claims(lab: Lab, config: Config) -> None:
-    """Stage 1: as good as the guided teacher, better than the unguided one. Stage 2: better at equally few steps."""
-    at = {"steps": config.steps}
-    for w in config.weights:
-        student, guided = f"student-{w:g}", f"guided-{w:g}"
-        lab.claim("fid", student, "<=", guided, at=at, margin=FID_MARGIN)
-        lab.claim("fid", student, "<", "unguided", at=at)
-        lab.claim(f"psnr[guided-{w:g}]", student, ">", "unguided", at=at)
+    at = {"steps": config.steps}  # stage 1: as good as the guided teacher, and better than the unguided one
+    for weight in config.weights:
+        learned, aimed = f"student-{weight:g}", f"guided-{weight:g}"
+        lab.claim("fid", learned, "<=", aimed, at=at, margin=FID_MARGIN)
+        lab.claim("fid", learned, "<", "unguided", at=at)
+        lab.claim(f"psnr[{aimed}]", learned, ">", "unguided", at=at)
         if lab.world == "emoji":
-            accuracy = "class-accuracy[emoji-judge]"
-            lab.claim(accuracy, student, ">=", guided, at=at, margin=ACCURACY_MARGIN)
-            lab.claim(accuracy, student, ">", "unguided", at=at)
-        for stage in range(1, config.halvings + 1):
-            lab.claim("fid", student, "<", guided, at={"steps": config.steps >> stage})
+            lab.claim(CLASS_ACCURACY, learned, ">=", aimed, at=at, margin=ACCURACY_MARGIN)
+            lab.claim(CLASS_ACCURACY, learned, ">", "unguided", at=at)
+        for stage in range(1, config.halvings + 1):  # stage 2: better at equally few steps
+            lab.claim("fid", learned, "<", aimed, at={"steps": config.steps >> stage})

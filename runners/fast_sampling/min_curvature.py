@@ -6,32 +6,28 @@ The paper's symbols and the code's; time runs from the data, t = 0, to the prior
     β -> beta, the weight of KL(q_φ(z | x) || p(z)); without an encoder the coupling is independent
 
 Details that matter:
-- Where straight paths from x to z cross, the flow can only learn their mean, and its own paths bend. The loss of the flow
-  measures that crossing, so its gradient also trains the encoder: one loss, both networks, no ODE solved in training.
-- The KL term, a mean over dimensions as in the official code, holds the encoder's z to the prior that sampling starts
-  from. β -> ∞ is the independent coupling; a small β leaves holes, since Σ_x q(z | x) need not be p(z).
-- The encoder is dropped after training: samples start from the prior.
-- Curvature is the mean square of z_1 - z_0 - v along the flow's own paths from the prior (per number, official code's
-  `straightness`), on the finest grid of steps.
+- The loss of the flow measures how straight paths from x to z cross, so its gradient also trains the encoder: one loss,
+  both networks, no ODE solved in training.
+- The KL term is a mean over dimensions, as in the official code. A small β leaves holes: Σ_x q(z | x) need not be p(z).
+- Curvature is the mean square of z_1 - z_0 - v, per number as in the official code, on the finest grid of steps.
 - "two-gaussians" is the official 2-D example: modes at (±8, 8) of covariance diag(3, 0.1), prior N(0, diag(36, 1)), tanh
   networks of 100 units. "pictures" takes the lab's own pictures and network.
-- Points are compared by the kernel distance of random Fourier features on two scales.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import pairwise, repeat
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Denoiser
-from denoised.diffusion.schedule import Schedule
-from denoised.diffusion.training import train_averaged
-from denoised.lab.lab import Arm, Lab
+from denoised.diffusion.schedule import Schedule, per_row
+from denoised.diffusion.training import seeded, train_averaged
+from denoised.lab.lab import Lab
 from denoised.metrics.distances import kernel_distance
 from denoised.metrics.features import random_fourier_features
 from denoised.metrics.scores import curvature
@@ -39,7 +35,6 @@ from denoised.worlds.toys import GaussianMixture
 from denoised.zoo.load import as_network
 
 Velocity = Callable[[Tensor, float], Tensor]  # v: (x (n, …), t in 0 … 1) -> (n, …)
-WORLDS = ("two-gaussians", "pictures")
 POOL = 50_000  # training points, drawn once
 # Added to the seed of four streams of points and noise, to keep them apart.
 DATA, TRAINING, MEASURING, REFERENCE = 2301_12003, 2302_12003, 2303_12003, 2304_12003
@@ -55,14 +50,13 @@ class Config:
     learning_rate: float = 1e-3
     ema: float = 0.99  # decay of the averaged weights that are sampled from
     points: int = 2000  # drawn and compared in the 2-D world
-    channels: list[int] = field(
-        default_factory=list
-    )  # width of each level of the flow for pictures; [] = the model's
-    encoder_channels: list[int] = field(default_factory=list)  # of the encoder
+    # Width of each level of the flow for pictures, and of the encoder; [] = the model's.
+    channels: list[int] = field(default_factory=list)
+    encoder_channels: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.world not in WORLDS:
-            raise ValueError(f"world must be one of {', '.join(WORLDS)}, not {self.world!r}")
+        if self.world not in ("two-gaussians", "pictures"):
+            raise ValueError(f"world must be one of two-gaussians, pictures, not {self.world!r}")
         if not self.betas or min(self.betas) <= 0 or sorted(set(self.betas)) != self.betas:
             raise ValueError(f"betas must be rising numbers above 0, not {self.betas}")
         if not self.steps or min(self.steps) < 1:
@@ -149,7 +143,7 @@ def loss(model: Model, x: Tensor, prior: Tensor, beta: float, generator: torch.G
     noise = torch.randn(x.shape, generator=generator).to(x)
     t = torch.rand(len(x), generator=generator).to(x)
     z, kl = (prior * noise, 0.0) if model.encoder is None else couple(model.encoder, x, noise, prior)
-    at = t.reshape(-1, *[1] * (x.ndim - 1))
+    at = per_row(t, x)
     error: Tensor = (z - x - model.flow((1 - at) * x + at * z, t)).square().mean()
     return error + beta * kl
 
@@ -177,25 +171,19 @@ def fourier(points: Tensor) -> Tensor:
 
 def world(lab: Lab, config: Config) -> World:
     """What every coupling of this seed trains on and starts from."""
-    generator = torch.Generator().manual_seed(DATA + lab.seed)
     if config.world == "pictures":
-        pictures = (x for x, _ in lab.batches(config.train_batch))
         last, channels = lab.checkpoint.schedule.T - 1, lab.checkpoint.picture_shape[0]
-        flow = lab.untrained(config.channels)
-        encoder = lab.untrained(config.encoder_channels, out_channels=2 * channels)
-        return World(
-            pictures, torch.ones((), device=lab.device), Pictures(flow, last), Pictures(encoder, last)
-        )
+        flow = Pictures(lab.untrained(config.channels), last)
+        encoder = Pictures(lab.untrained(config.encoder_channels, out_channels=2 * channels), last)
+        pictures = (x for x, _ in lab.batches(config.train_batch))
+        return World(pictures, torch.ones((), device=lab.device), flow, encoder)
+    generator = torch.Generator().manual_seed(DATA + lab.seed)
     pool = two_gaussians().sample(POOL, DATA + lab.seed).float().to(lab.device)
-
-    def batches() -> Iterator[Tensor]:
-        while True:
-            yield pool[torch.randint(POOL, (config.train_batch,), generator=generator).to(pool.device)]
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(lab.seed)
-        flow, encoder = Points(2).to(lab.device), Points(4).to(lab.device)
-    return World(batches(), torch.tensor([6.0, 1.0], device=lab.device), flow, encoder)
+    chosen = (torch.randint(POOL, (config.train_batch,), generator=generator) for _ in repeat(None))
+    batches = (pool[rows.to(lab.device)] for rows in chosen)
+    with seeded(lab.seed):
+        networks = Points(2).to(lab.device), Points(4).to(lab.device)
+    return World(batches, torch.tensor([6.0, 1.0], device=lab.device), *networks)
 
 
 def network_rows(config: Config, images: int) -> int:
@@ -205,74 +193,58 @@ def network_rows(config: Config, images: int) -> int:
     return (1 + 2 * len(config.betas)) * examples + (1 + len(config.betas)) * drawn
 
 
-def reproduce(lab: Lab, config: Config) -> None:
-    """One architecture, equally trained: learned couplings of several β against the independent one."""
-    names: dict[str, float | None] = {f"beta-{beta:g}": beta for beta in config.betas}
-    points = torch.Generator().manual_seed(MEASURING + lab.seed)
-    pictures = config.world == "pictures"
-    noise = lab.noise() if pictures else torch.randn(config.points, 2, generator=points).to(lab.device)
-    for name, beta in (names | {"independent": None}).items():
-        each = world(lab, config)  # the same data, networks and order for every coupling
-        model = Model(deepcopy(each.flow), None if beta is None else deepcopy(each.encoder))
-        trained = sum(p.numel() for p in model.parameters())
-        generator = torch.Generator().manual_seed(TRAINING + lab.seed)
+def train(lab: Lab, config: Config, beta: float | None) -> tuple[Model, Tensor]:
+    """Flow and encoder (None: β → ∞) with averaged weights, and the prior. Each β meets the same data and noise."""
+    each, generator = world(lab, config), torch.Generator().manual_seed(TRAINING + lab.seed)
+    model = Model(each.flow, None if beta is None else each.encoder)
 
-        def next_loss(
-            each: World = each,
-            model: Model = model,
-            beta: float = beta or 0.0,
-            generator: torch.Generator = generator,
-        ) -> Tensor:
-            value = loss(model, next(each.batches), each.prior, beta, generator)
-            lab.advance()
-            return value
+    def next_loss() -> Tensor:
+        lab.advance()
+        return loss(model, next(each.batches), each.prior, beta or 0.0, generator)
 
-        averaged = train_averaged(
-            model, next_loss, steps=config.train_steps, learning_rate=config.learning_rate, ema=config.ema
-        )
-        assert isinstance(averaged, Model)
-        velocity = counted(lab, averaged.flow.eval(), in_batches=pictures)
-        for steps in config.steps:
-            with lab.arm(name, steps=steps) as arm:
-                arm.parameters_trained = trained
-                z = each.prior * noise
-                x, met = sample(velocity, z, steps)
-                arm.images = x if pictures else None
-            _measure(lab, arm, x)
-            if steps == max(config.steps):
-                arm.record("curvature", curvature(met, z - x), by=curvature, n=len(x))
-    _claim(config, list(names), "fid" if pictures else "kid[fourier]", lab)
+    averaged = train_averaged(
+        model, next_loss, steps=config.train_steps, learning_rate=config.learning_rate, ema=config.ema
+    )
+    return averaged, each.prior
 
 
-def counted(lab: Lab, flow: nn.Module, *, in_batches: bool) -> Velocity:
+def counted(lab: Lab, flow: nn.Module, batch: int) -> Velocity:
     """The flow as a velocity that counts what it costs: a denoiser's counter, around a network that is no denoiser."""
 
     def network(x: Tensor, t: Tensor, _: Tensor | None) -> Tensor:
-        output: Tensor = torch.cat([flow(*part) for part in zip(x.split(size), t.split(size), strict=True)])
-        return output
+        return torch.cat([flow(*part) for part in zip(x.split(batch), t.split(batch), strict=True)])
 
-    size = lab.settings.batch if in_batches else 2**16
     counter = lab.count(Denoiser(network, Schedule.linear(), "sample"))  # "sample": x0 is the bare output
     return lambda x, t: counter.between(x, t, 1.0, 1.0).x0
 
 
-def _measure(lab: Lab, arm: Arm, x: Tensor) -> None:
-    if arm.images is not None:
-        arm.measure("fid", "kid", reference=lab.reference())
-        return
-    arm.plot(x, two_gaussians())
-    real = fourier(two_gaussians().sample(len(x), REFERENCE))
-    seen = "256 random Fourier features of the coordinates"
-    arm.record(
-        "kid[fourier]", kernel_distance(real, fourier(x.cpu())), by=kernel_distance, n=len(x), extractor=seen
-    )
-
-
-def _claim(config: Config, names: list[str], quality: str, lab: Lab) -> None:
-    most = {"steps": max(config.steps)}
-    for name, than in zip(names, [*names[1:], "independent"], strict=True):
+def reproduce(lab: Lab, config: Config) -> None:
+    """One architecture, equally trained: learned couplings of several β against the independent one."""
+    names: dict[str, float | None] = {f"beta-{beta:g}": beta for beta in config.betas}
+    points = torch.Generator().manual_seed(MEASURING + lab.seed)
+    pictures, data, most = config.world == "pictures", two_gaussians(), {"steps": max(config.steps)}
+    noise = lab.noise() if pictures else torch.randn(config.points, 2, generator=points).to(lab.device)
+    for name, beta in (names | {"independent": None}).items():
+        model, prior = train(lab, config, beta)
+        velocity = counted(lab, model.flow.eval(), lab.settings.batch if pictures else 2**16)
+        for steps in config.steps:
+            with lab.arm(name, steps=steps) as arm:
+                arm.parameters_trained = sum(p.numel() for p in model.parameters())
+                z = prior * noise
+                x, met = sample(velocity, z, steps)
+                arm.images = x if pictures else None
+            if pictures:
+                arm.measure("fid", "kid", reference=lab.reference())
+            else:
+                arm.plot(x, data)
+                kid = kernel_distance(fourier(data.sample(len(x), REFERENCE)), fourier(x.cpu()))
+                seen = "256 random Fourier features of the coordinates"
+                arm.record("kid[fourier]", kid, by=kernel_distance, n=len(x), extractor=seen)
+            if steps == most["steps"]:
+                arm.record("curvature", curvature(met, z - x), by=curvature, n=len(x))
+    for name, than in pairwise([*names, "independent"]):
         lab.claim("curvature", name, "<", than, at=most)  # smaller β, straighter paths
-    middle = names[len(names) // 2]
+    middle, quality = list(names)[len(names) // 2], "fid" if pictures else "kid[fourier]"
     for steps in config.steps:
         if 4 <= steps <= 10:  # the few steps of the claim
             lab.claim(quality, middle, "<", "independent", at={"steps": steps})

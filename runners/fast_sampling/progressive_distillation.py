@@ -30,9 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation, predict
-from denoised.diffusion.samplers import ddim_step
+from denoised.diffusion.distillation import clipped_ddim, one_step, one_step_target
+from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import Schedule, timesteps
-from denoised.diffusion.training import one_step_target, train_averaged
+from denoised.diffusion.training import train_annealed, train_averaged
 from denoised.errors import DenoisedError
 from denoised.lab.lab import Lab
 from denoised.language import say
@@ -103,16 +104,11 @@ def distilled(
     teacher: Network, kind: Parameterisation, schedule: Schedule, teacher_grid: list[int]
 ) -> Target:
     """Algorithm 2: the x̃ for which one step of the student is two of its teacher's, whose grid is twice as fine."""
-    grid = torch.tensor([*teacher_grid, -1])
-
-    def ddim(x: Tensor, t: Tensor, t_next: Tensor, classes: Tensor | None) -> Tensor:
-        believed = predict(teacher(x, t.to(x.device), classes), x, *schedule.signal_and_noise(t, x), kind)
-        a, s = schedule.signal_and_noise(t_next, x)
-        return a * believed.x0 + s * believed.eps
+    grid, denoiser = torch.tensor([*teacher_grid, -1]), Denoiser(teacher, schedule, kind)
 
     def target(x: Tensor, x0: Tensor, k: Tensor, classes: Tensor | None) -> Tensor:
         t, middle, end = grid[2 * k], grid[2 * k + 1], grid[2 * k + 2]
-        arrived = ddim(ddim(x, t, middle, classes), middle, end, classes)
+        arrived = one_step(denoiser, one_step(denoiser, x, t, middle, classes), middle, end, classes)
         return one_step_target(x, arrived, t, end, schedule)
 
     return target
@@ -149,25 +145,10 @@ def loss(
 
 def train_round(network: nn.Module, a_loss: Callable[[nn.Module], Tensor], config: Config) -> nn.Module:
     """A copy of the network after one round of Adam, whose rate falls to 0 on a line."""
-    student = deepcopy(network).requires_grad_(True)
-    optimizer = torch.optim.Adam(student.parameters(), config.learning_rate)
-    for update in range(config.round_updates):
-        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - update / config.round_updates)
-        optimizer.zero_grad()
-        a_loss(student).backward()
-        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
-    return student.eval().requires_grad_(False)
-
-
-def sample(
-    denoiser: Denoiser, x: Tensor, timesteps: list[int], *, clip: bool = True, condition: Tensor | None = None
-) -> Tensor:
-    """DDIM: pictures (n, …) from noise x (n, …) at timesteps[0], visiting `timesteps` once each."""
-    for t, t_next in zip(timesteps, [*timesteps[1:], -1], strict=True):
-        prediction = denoiser(x, t, condition)
-        x = ddim_step(prediction.clip() if clip else prediction, t_next, denoiser.schedule)
-    return x
+    student = deepcopy(network)
+    return train_annealed(
+        student, lambda: a_loss(student), steps=config.round_updates, learning_rate=config.learning_rate
+    )
 
 
 def rounds(config: Config) -> list[int]:
@@ -246,8 +227,8 @@ def reproduce(lab: Lab, config: Config) -> None:
         with lab.arm(name, steps=steps) as arm:
             if name != "teacher" or config.teacher_updates:
                 arm.parameters_trained = sum(p.numel() for p in network.parameters())
-            grid = timesteps(schedule.T, steps)
-            arm.images = sample(denoiser, lab.noise(), grid, clip=config.clip, condition=lab.labels())
+            grid, sample = timesteps(schedule.T, steps), clipped_ddim if config.clip else ddim
+            arm.images = sample(denoiser, lab.noise(), grid, condition=lab.labels())
         arm.measure("fid", "kid", "precision", "recall", reference=real)
     for steps in sorted(steps for name, steps, _ in networks if name == "student" and steps <= 8):
         lab.claim("fid", "student", "<", "teacher", at={"steps": steps})

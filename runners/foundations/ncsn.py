@@ -10,9 +10,7 @@ Details that matter:
   The network therefore gives σ s, and is divided by σ afterwards.
 - α ∝ σ² keeps the signal-to-noise ratio of a step, ‖α s / 2‖ / ‖sqrt(α) z‖, the same at all levels (§ 4.3).
 - Langevin dynamics has no accept step, and no noise is removed at the end: what is drawn is data with σ_L of noise.
-- The baseline is Langevin dynamics with the one level σ_L, the same number of steps and the same start. On the
-  mixture a larger step does not help it: the modes are some ten deviations apart, and it would have to cross.
-- On pictures the score is that of a network for a variance-preserving chain, -ε / σ at the variable x / sqrt(ᾱ).
+- On the mixture a larger step does not help the baseline: it would have to cross some ten deviations between modes.
 """
 
 from __future__ import annotations
@@ -29,16 +27,14 @@ from denoised.diffusion.continuous import Levels, predict_at
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.random import Noise
 from denoised.diffusion.schedule import Schedule
-from denoised.errors import DenoisedError
+from denoised.diffusion.training import seeded
 from denoised.lab.lab import Lab
-from denoised.language import say
 from denoised.metrics.scores import mode_share_error
 from denoised.worlds.toys import GaussianMixture, two_modes
 
 Score = Callable[[Tensor, float], Tensor]  # s_θ(x, σ) for x (n, …)
-START = (
-    8.0  # the mixture's chains start evenly spread over a square of this half width, as in the official code
-)
+Scores = Callable[[Tensor, Tensor], Tensor]  # the same with a σ for each row, (n, 1)
+START = 8.0  # half the width of the square in which the mixture's chains start, as in the official code
 DRAWING = 1907_05600  # added to the seed of the chains' noise, which training noise must not be
 
 
@@ -47,9 +43,7 @@ class Config:
     levels: list[int] = field(default_factory=lambda: [2, 3, 5, 10])  # L, one network and arm for each
     sigma_max: float = 20.0  # σ_1 on the mixture
     sigma_min: float = 1.0  # σ_L, which is also the only level of the baseline
-    steps_each: int = (
-        100  # T on the mixture, at each level; the baseline takes as many as all levels together
-    )
+    steps_each: int = 100  # T on the mixture, at each level; the baseline takes as many as all together
     step: float = 0.1  # ε on the mixture
     chains: int = 1280  # samples of every arm on the mixture
     hidden: int = 128  # width of the two hidden layers of the score network
@@ -65,12 +59,10 @@ class Config:
     def __post_init__(self) -> None:
         if not self.levels or min(self.levels) < 2:
             raise ValueError(f"levels must be a list of numbers of at least 2, not {self.levels}")
-        for name in ("", "picture_"):
-            low, high = getattr(self, f"{name}sigma_min"), getattr(self, f"{name}sigma_max")
+        for of in ("", "picture_"):
+            low, high = getattr(self, f"{of}sigma_min"), getattr(self, f"{of}sigma_max")
             if not 0 < low < high:
-                raise ValueError(
-                    f"{name}sigma_min must lie between 0 and {name}sigma_max = {high}, not {low}"
-                )
+                raise ValueError(f"{of}sigma_min must lie between 0 and {of}sigma_max = {high}, not {low}")
         if not (0 < self.step < 4 * self.sigma_min**2 and 0 < self.picture_step < 4):
             raise ValueError(
                 "step must lie between 0 and 4 sigma_min², and picture_step between 0 and 4, "
@@ -90,14 +82,7 @@ REHEARSAL: dict[str, Any] = {
     "picture_steps": 1,
 }
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "levels": [2],
-        "steps_each": 10,
-        "chains": 20,
-        "train_steps": 5,
-        "picture_levels": 2,
-        "picture_steps": 1,
-    },
+    "smoke": REHEARSAL,
     # § 5: L = 10 levels from 1 to 0.01 on data in [0, 1], T = 100, ε = 2e-5 (0.2 σ_L²). The paper's network is a
     # RefineNet of its own; the nearest one in the hub's layout is DDPM's, of the same data.
     "paper": {"model": "ddpm-cifar10", "data": "cifar10", "picture_steps": 100, "picture_step": 0.2},
@@ -110,19 +95,13 @@ class ScoreNetwork(nn.Module):
     def __init__(self, dimensions: int, hidden: int, sigma_max: float) -> None:
         super().__init__()
         self.scale = sigma_max
-        self.layers = nn.Sequential(
-            nn.Linear(2 * dimensions + 1, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, dimensions),
-        )
+        first, second = nn.Linear(2 * dimensions + 1, hidden), nn.Linear(hidden, hidden)
+        self.layers = nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), nn.Linear(hidden, dimensions))
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         # x at two scales, that of the data and that of the largest noise.
-        inputs = torch.cat([x / 5, x / self.scale, sigma.log()], dim=1)
-        result: Tensor = self.layers(inputs) / sigma
-        return result
+        scaled: Tensor = self.layers(torch.cat([x / 5, x / self.scale, sigma.log()], dim=1))
+        return scaled / sigma
 
 
 def geometric(sigma_max: float, sigma_min: float, levels: int) -> list[float]:
@@ -130,12 +109,9 @@ def geometric(sigma_max: float, sigma_min: float, levels: int) -> list[float]:
     return [sigma_max * (sigma_min / sigma_max) ** (i / (levels - 1)) for i in range(levels)]
 
 
-def loss(
-    score: Callable[[Tensor, Tensor], Tensor], x0: Tensor, sigma: Tensor, generator: torch.Generator
-) -> Tensor:
+def loss(score: Scores, x0: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
     """σ² times the denoising score matching loss, a scalar, for x0 (n, d) and sigma (n, 1). Eq. 5 and 6."""
-    noise = torch.randn(x0.shape, generator=generator)
-    x = x0 + sigma * noise
+    x = x0 + sigma * torch.randn(x0.shape, generator=generator)
     target = -(x - x0) / sigma**2  # the score of N(x; x0, σ² I) in x
     return (sigma**2 * (score(x, sigma) - target).square()).sum(dim=1).mean() / 2
 
@@ -143,8 +119,7 @@ def loss(
 def train(density: GaussianMixture, sigmas: Sequence[float], config: Config, seed: int) -> nn.Module:
     """A score network of these levels, each drawn equally often. Eq. 6 with λ(σ) = σ²."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = ScoreNetwork(density.means.shape[1], config.hidden, config.sigma_max)
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
@@ -180,13 +155,8 @@ class Stream:
 
 
 def as_denoiser(network: nn.Module) -> Denoiser:
-    """The score network as one that predicts ε = -σ s_θ and is told σ for a timestep, so that its calls are counted."""
-
-    def eps(x: Tensor, sigma: Tensor, _: Tensor | None) -> Tensor:
-        result: Tensor = -sigma[:, None] * network(x, sigma[:, None])
-        return result
-
-    return Denoiser(eps, Schedule.linear(), "epsilon")  # the schedule is never asked
+    """The network as one that predicts ε = -σ s_θ and is told σ for t, so that calls are counted; no schedule is asked."""
+    return Denoiser(lambda x, sigma, _: -sigma[:, None] * network(x, sigma[:, None]), Schedule.linear())
 
 
 def point_score(denoiser: Denoiser) -> Score:
@@ -232,32 +202,18 @@ def network_rows(config: Config, images: int) -> int:
 
 def reproduce(lab: Lab, config: Config) -> None:
     """Weights of two modes, annealed against one level (§ 3.2.2 and Figure 3), then the same on pictures (§ 5)."""
+    lab.levels(picture_sigma_min=config.picture_sigma_min, picture_sigma_max=config.picture_sigma_max)
     denoiser, real = lab.denoiser(), lab.reference()
-    known = Levels(denoiser.schedule)
-    low, high = config.picture_sigma_min, config.picture_sigma_max
-    if low < known.first.sigma or high > known.last.sigma:
-        raise DenoisedError(
-            say(
-                ko=f"picture_sigma_min과 picture_sigma_max는 네트워크가 아는 {known.first.sigma:.3g} … "
-                f"{known.last.sigma:.3g} 안에 있어야 하는데 {low}, {high}이다",
-                en=f"picture_sigma_min and picture_sigma_max must lie in {known.first.sigma:.3g} … "
-                f"{known.last.sigma:.3g}, which the network knows, not at {low} and {high}",
-            )
-        )
     _mixture(lab, config)
-    sigmas = geometric(high, low, config.picture_levels)
+    sigmas = geometric(config.picture_sigma_max, config.picture_sigma_min, config.picture_levels)
     steps = config.picture_levels * config.picture_steps
-    plans = {
-        "annealed-pictures": (sigmas, [config.picture_steps] * len(sigmas)),
-        "single-pictures": (sigmas[-1:], [steps]),
-    }
-    for name, (ladder, steps_each) in plans.items():
+    for name, ladder in (("annealed-pictures", sigmas), ("single-pictures", sigmas[-1:])):
         with lab.arm(name, steps=steps) as arm:
             arm.images = sample(
                 denoiser,
                 lab.noise(),
                 ladder,
-                steps_each=steps_each,
+                steps_each=[steps // len(ladder)] * len(ladder),
                 step=config.picture_step * sigmas[-1] ** 2,
                 condition=lab.labels(),
                 generator=lab.generator(),
@@ -277,21 +233,18 @@ def _mixture(lab: Lab, config: Config) -> None:
     for levels in config.levels:
         sigmas = geometric(config.sigma_max, config.sigma_min, levels)
         steps = levels * config.steps_each
-        plans: dict[str, tuple[nn.Module, list[float], list[int]] | None] = {
-            "annealed": (train(density, sigmas, config, lab.seed), sigmas, [config.steps_each] * levels),
-            "single": (single, sigmas[-1:], [steps]),
-            "exact": None,  # as many points of the density itself
-        }
-        for name, plan in plans.items():
+        annealed = train(density, sigmas, config, lab.seed)
+        plans = {"annealed": (annealed, sigmas), "single": (single, sigmas[-1:])}
+        for name in (*plans, "exact"):
             with lab.arm(name, levels=levels, steps=steps) as arm:
-                if plan is None:
+                if name == "exact":  # as many points of the density itself
                     x = density.sample(config.chains, DRAWING + lab.seed)
                 else:
-                    network, ladder, steps_each = plan
+                    network, ladder = plans[name]
                     arm.parameters_trained = sum(p.numel() for p in network.parameters())
-                    noise = Stream(DRAWING + lab.seed)
                     score = point_score(lab.count(as_denoiser(network)))
-                    x = langevin(score, start, ladder, steps_each, config.step, noise)
+                    each = [steps // len(ladder)] * len(ladder)
+                    x = langevin(score, start, ladder, each, config.step, Stream(DRAWING + lab.seed))
             arm.plot(x, density)
             error = mode_share_error(nearest_mode(x, density), density.weights)
             arm.record("mode-share-error", error, by=mode_share_error, n=len(x))

@@ -12,38 +12,40 @@ Details that matter:
 - The corrector's step is set by norms, ε = 2 α (r ‖z‖ / ‖score‖)² (Algorithms 4 and 5), here of each sample by
   itself, so that a sample does not depend on its batch. The official code averages the norms over the batch.
 - As in the official code a level is corrected before it is left, and the last step adds no noise.
-- N predictor steps with one corrector step each cost as much as 2 N predictor steps.
-- One network trained on a discrete schedule serves both SDEs: the score depends on s / a alone.
 - The likelihood (Eq. 39) integrates the divergence of the flow, estimated with one Rademacher vector a picture
   (Eq. 40). The paper's RK45 is Heun's method on a fixed grid here, whose two lengths show what it costs.
-- All of these SDEs with one network have one flow, up to the scale of x and of time; the VE SDE's time is log σ,
-  in which the flow is smooth. Below the first trained level the network is told the first timestep, as there.
+- All of these SDEs with one network have one flow, up to the scale of x and of time; it is followed in the VE SDE's
+  time, log σ, in which it is smooth. Below the first trained level the network is told the first timestep.
 - Data of 256 levels are made continuous with uniform noise, so the result bounds the discrete likelihood.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from denoised.diffusion.bounds import Chain, Reverse, bound, chain, posterior_mean, rows, to_levels
-from denoised.diffusion.continuous import Level, Levels, predict_at
-from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation, Prediction, predict
+from denoised.diffusion.bounds import bound, chain, to_levels
+from denoised.diffusion.continuous import Levels, predict_at, predict_through
+from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.random import Noise, SampleGenerators
-from denoised.diffusion.sde import SDE, VE, VP, Predict, flow, score, transition
+from denoised.diffusion.reverse import Variance, fixed_variance
+from denoised.diffusion.schedule import per_row
+from denoised.diffusion.sde import SDE, VE, VP, Predict, flow, score, transition, with_divergence
 from denoised.errors import DenoisedError
 from denoised.lab.lab import Lab
+from denoised.lab.likelihoods import bits
 from denoised.language import say
 from denoised.metrics.scores import bits_per_dimension
 
 PREDICTORS = ("reverse-diffusion", "ancestral", "flow")
-STEP = 2 / 255  # from one grey level to the next
+STEP = 2 / 255  # from one grey level to the next, which makes a probability of a density
 MEASURING = 2011_13456  # added to the seed of the noise that likelihoods are measured with
 
 
@@ -60,9 +62,7 @@ class Config:
     end: float = 1e-3  # smallest time that the VP SDE visits before it goes to clean data
     likelihood_images: int = 12  # held-out pictures whose likelihood is measured
     likelihood_steps: list[int] = field(default_factory=lambda: [20, 40])  # Heun steps; two evaluations each
-    likelihood_margin: float = (
-        0.2  # bits; more than the integration's own error, which lowers the ODE's number
-    )
+    likelihood_margin: float = 0.2  # bits; more than the integration's error, which lowers the ODE's number
     likelihood_sigma_min: float = 0.001  # where the ODE begins; the paper begins at t = 1e-5 of the VP SDE
     bound_draws: int = 32  # of the KL terms of the bound, drawn for each picture; 0 = all of them
 
@@ -92,14 +92,12 @@ class Config:
             raise ValueError(f"bound_draws must be 0 (all terms) or more, not {self.bound_draws}")
 
 
-TINY: dict[str, Any] = {"nfe": [4], "likelihood_images": 2, "likelihood_steps": [2], "bound_draws": 2}
-REHEARSAL: dict[str, Any] = TINY
+REHEARSAL: dict[str, Any] = {"nfe": [4], "likelihood_images": 2, "likelihood_steps": [2], "bound_draws": 2}
 SCALES: dict[str, dict[str, Any]] = {
     "mini": {"images": 48},
-    "smoke": TINY,
+    "smoke": REHEARSAL,
     # Table 1, VP: P2000 against PC1000 with DDPM's network. The headline numbers (2.20, 2.99 bits) are of NCSN++ and
-    # DDPM++, which are not in the hub's layout. The loader reads CIFAR-10's training set alone, so the likelihoods
-    # are those of training data.
+    # DDPM++, which are not in the hub's layout. Likelihoods are of CIFAR-10's training set: the loader reads no other.
     "paper": {
         "model": "ddpm-cifar10",
         "data": "cifar10",
@@ -138,9 +136,8 @@ def predictor_step(
 def corrector_step(x: Tensor, score: Tensor, z: Tensor, snr: float, alpha: float) -> Tensor:
     """One Langevin step at a fixed noise level. Algorithm 4 (VE, alpha = 1) and 5 (VP, alpha = 1 - β)."""
     ratio = z.flatten(1).norm(dim=1) / score.flatten(1).norm(dim=1)
-    size = (2 * alpha * (snr * ratio) ** 2).reshape(-1, *[1] * (x.ndim - 1))
-    moved: Tensor = x + size * score + (2 * size).sqrt() * z
-    return moved
+    size = per_row(2 * alpha * (snr * ratio) ** 2, x)
+    return x + size * score + (2 * size).sqrt() * z
 
 
 def sample(
@@ -156,33 +153,17 @@ def sample(
     generator: Noise,
 ) -> Tensor:
     """Pictures (n, …) from unit noise x (n, …) through decreasing `times`. Algorithm 1."""
-    levels = Levels(denoiser.schedule)
-
-    def ask(x: Tensor, level: Level) -> Prediction:
-        return predict_at(denoiser, x, level, condition)
-
-    x = sde.marginal(times[0])[1] * x
-    for t, t_next in pairwise([*times, None]):
-        assert t is not None
-        far, near = sde.marginal(t), (1.0, 0.0) if t_next is None else sde.marginal(t_next)
+    levels, ask = Levels(denoiser.schedule), partial(predict_at, denoiser, condition=condition)
+    marginals = [*map(sde.marginal, times), (1.0, 0.0)]
+    x = marginals[0][1] * x
+    for t, (far, near) in zip(times, pairwise(marginals), strict=True):
         alpha = transition(near, far)[0] ** 2  # 1 - β
         for _ in range(corrections):
             x = corrector_step(x, score(ask, levels, sde, x, t), generator.randn_like(x), snr, alpha)
         x, deviation = predictor_step(predictor, x, score(ask, levels, sde, x, t), far, near)
-        if t_next is not None and deviation > 0:
+        if t != times[-1] and deviation > 0:
             x = x + deviation * generator.randn_like(x)
     return x
-
-
-def flow_and_divergence(
-    velocity: Callable[[Tensor], Tensor], x: Tensor, probe: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The velocity (n, …) at x, and probeᵀ (∂velocity/∂x) probe (n,), whose mean over probes is the trace. Eq. 40."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        v = velocity(x)
-        (product,) = torch.autograd.grad((v * probe).sum(), x)
-    return v.detach(), (product * probe).flatten(1).sum(1).double()
 
 
 def log_likelihood(ask: Predict, levels: Levels, x: Tensor, sde: SDE, steps: int, probe: Tensor) -> Tensor:
@@ -190,7 +171,7 @@ def log_likelihood(ask: Predict, levels: Levels, x: Tensor, sde: SDE, steps: int
     total, h = torch.zeros(len(x), dtype=torch.float64, device=x.device), 1 / steps
 
     def at(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        return flow_and_divergence(lambda x: flow(sde, x, t, score(ask, levels, sde, x, t)), x, probe)
+        return with_divergence(lambda x: flow(sde, x, t, score(ask, levels, sde, x, t)), x, probe)
 
     for i in range(steps):
         slope, divergence = at(x, i * h)
@@ -202,63 +183,41 @@ def log_likelihood(ask: Predict, levels: Levels, x: Tensor, sde: SDE, steps: int
     return total - z.square().sum(1) / 2 - z.shape[1] * math.log(s * math.sqrt(2 * math.pi))
 
 
-def reverse(network: Network, kind: Parameterisation, steps: Chain, variance: str) -> Reverse:
-    """DDPM's reverse step for the bound: the mean of its Eq. 7 at the clipped x0, the large variance or the small."""
-    log_variance = steps.log_small
-    if variance == "large":
-        log_variance = torch.cat([steps.log_large[:-1], steps.log_small[-1:]])
-
-    def step(x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        t = steps.t[k]
-        a, s = steps.schedule.signal_and_noise(t, x)
-        x0 = predict(network(x, t.to(x.device), None), x, a, s, kind).x0.clamp(-1, 1)
-        return posterior_mean(steps, k, x0, x), rows(log_variance, k, x)
-
-    return step
-
-
 def network_rows(config: Config, images: int) -> int:
     """Pictures asked about in one seed; in a likelihood three times for each of Heun's two, as it takes a gradient."""
-    sampling = 2 * len(config.sdes) * sum(config.nfe) * images
-    bounds = 2 * (1 + (config.bound_draws or 999)) * config.likelihood_images
-    return sampling + bounds + 3 * 2 * sum(config.likelihood_steps) * config.likelihood_images
+    measuring = 2 * (1 + (config.bound_draws or 999)) + 3 * 2 * sum(config.likelihood_steps)
+    return 2 * len(config.sdes) * sum(config.nfe) * images + measuring * config.likelihood_images
 
 
 def reproduce(lab: Lab, config: Config) -> None:
     """Predictor and corrector against the predictor alone (Table 1); the ODE's likelihood against the bound (Table 2)."""
     denoiser, real = lab.denoiser(), lab.reference()
-    sdes: dict[str, SDE] = {
-        "ve": VE(config.sigma_min, config.sigma_max),
-        "vp": VP(config.beta_min, config.beta_max),
-    }
-    known = Levels(denoiser.schedule).last.sigma
-    for name in config.sdes:
-        a, s = sdes[name].marginal(1.0)
-        if s / a > known or config.sigma_max > known:
-            raise DenoisedError(
-                say(
-                    ko=f"sigma_max와 beta_max는 네트워크가 아는 σ = {known:.4g} 이하에서 끝나야 한다",
-                    en=f"sigma_max and beta_max must not go beyond σ = {known:.4g}, the most the network knows",
-                )
+    ve, vp = VE(config.sigma_min, config.sigma_max), VP(config.beta_min, config.beta_max)
+    sdes: dict[str, SDE] = {"ve": ve, "vp": vp}
+    known, ends = Levels(denoiser.schedule).last.sigma, [sdes[name].marginal(1.0) for name in config.sdes]
+    if max(config.sigma_max, *(s / a for a, s in ends)) > known:
+        raise DenoisedError(
+            say(
+                ko=f"sigma_max와 beta_max는 네트워크가 아는 σ = {known:.4g} 이하에서 끝나야 한다",
+                en=f"sigma_max and beta_max must not go beyond σ = {known:.4g}, the most the network knows",
             )
-    for name in config.sdes:
-        for nfe in config.nfe:
-            for arm_name, corrections in (("predictor", 0), ("predictor-corrector", 1)):
-                with lab.arm(arm_name, sde=name, nfe=nfe) as arm:
-                    arm.images = sample(
-                        denoiser,
-                        lab.noise(),
-                        sdes[name],
-                        times(sdes[name], nfe // (1 + corrections), config.end),
-                        predictor=config.predictor,
-                        corrections=corrections,
-                        snr=config.snr,
-                        condition=lab.labels(),
-                        generator=lab.generator(),
-                    )
-                arm.measure("fid", "kid", "precision", "recall", reference=real)
-                if corrections:
-                    lab.claim("fid", arm_name, "<", "predictor", at={"sde": name, "nfe": nfe})
+        )
+    for name, nfe, corrections in product(config.sdes, config.nfe, (0, 1)):
+        with lab.arm("predictor-corrector" if corrections else "predictor", sde=name, nfe=nfe) as arm:
+            arm.images = sample(
+                denoiser,
+                lab.noise(),
+                sdes[name],
+                times(sdes[name], nfe // (1 + corrections), config.end),
+                predictor=config.predictor,
+                corrections=corrections,
+                snr=config.snr,
+                condition=lab.labels(),
+                generator=lab.generator(),
+            )
+        arm.measure("fid", "kid", "precision", "recall", reference=real)
+        if corrections:
+            lab.claim("fid", "predictor-corrector", "<", "predictor", at={"sde": name, "nfe": nfe})
     _likelihoods(lab, config)
     # Below the bound of the same network with either variance of DDPM, by more than the integration may be off.
     ode, margin = f"ode-{max(config.likelihood_steps)}", config.likelihood_margin
@@ -267,39 +226,25 @@ def reproduce(lab: Lab, config: Config) -> None:
 
 
 def _likelihoods(lab: Lab, config: Config) -> None:
-    checkpoint, count = lab.checkpoint, config.likelihood_images
-    network, schedule, kind = lab.call(checkpoint.unet), checkpoint.schedule, checkpoint.parameterisation
-    pictures, levels = to_levels(lab.data.reference(count)).to(lab.device), Levels(schedule)
-    parts = [slice(i, i + lab.settings.batch) for i in range(0, count, lab.settings.batch)]
+    checkpoint, schedule = lab.checkpoint, lab.checkpoint.schedule
+    network, kind = lab.call(checkpoint.unet), checkpoint.parameterisation
+    pictures, levels = to_levels(lab.data.reference(config.likelihood_images)), Levels(schedule)
+    sde, whole = VE(config.likelihood_sigma_min, config.sigma_max), chain(schedule, range(schedule.T)[::-1])
+    ask = partial(predict_through, network, kind)
 
-    def noise(part: slice) -> SampleGenerators:
-        return SampleGenerators(MEASURING + lab.seed, range(*part.indices(count)))
+    def ode(x: Tensor, noise: SampleGenerators, steps: int) -> Tensor:
+        u = torch.special.ndtr(noise.randn_like(x)) - 0.5
+        probe = torch.where(noise.randn_like(x) < 0, -1.0, 1.0)
+        return -log_likelihood(ask, levels, x + STEP * u, sde, steps, probe)
 
-    def ask(x: Tensor, level: Level) -> Prediction:
-        t = torch.full((len(x),), level.t, device=x.device)
-        return predict(network(x, t, None), x, x.new_tensor(level.a), x.new_tensor(level.s), kind)
+    @torch.inference_mode()
+    def bounded(x: Tensor, noise: SampleGenerators, variance: Variance) -> Tensor:
+        model = fixed_variance(network, kind, whole, variance)
+        return bound(model, x, whole, noise, config.bound_draws or None)
 
-    def ode(part: slice, steps: int) -> Tensor:
-        random, x = noise(part), pictures[part]
-        u = torch.special.ndtr(random.randn_like(x)) - 0.5
-        probe = torch.where(random.randn_like(x) < 0, -1.0, 1.0)
-        sde = VE(config.likelihood_sigma_min, config.sigma_max)
-        nll = -log_likelihood(ask, levels, x + STEP * u, sde, steps, probe)
-        return bits_per_dimension(nll, x[0].numel()) - math.log2(STEP)  # a density times the width of a level
-
-    def bounded(part: slice, variance: str) -> Tensor:
-        steps = chain(schedule, range(schedule.T - 1, -1, -1))
-        with torch.inference_mode():
-            draws = config.bound_draws or None
-            nll = bound(reverse(network, kind, steps, variance), pictures[part], steps, noise(part), draws)
-        return bits_per_dimension(nll, pictures[0].numel())
-
-    plans: dict[str, Callable[[slice], Tensor]] = {
-        **{f"ode-{steps}": lambda part, steps=steps: ode(part, steps) for steps in config.likelihood_steps},  # type: ignore[misc]
-        "bound-large": lambda part: bounded(part, "large"),
-        "bound-small": lambda part: bounded(part, "small"),
-    }
-    for name, bits in plans.items():
+    plans = {f"ode-{steps}": (partial(ode, steps=steps), STEP) for steps in config.likelihood_steps}
+    plans |= {f"bound-{name}": (partial(bounded, variance=name), 1.0) for name in ("large", "small")}
+    for name, (nll, width) in plans.items():
         with lab.arm(name) as arm:
-            values = torch.cat([bits(part) for part in parts])
+            values = bits(lab, nll, pictures, MEASURING) - math.log2(width)
         arm.record("bits-per-dimension", values, by=bits_per_dimension)

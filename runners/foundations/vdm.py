@@ -13,7 +13,6 @@ Details that matter:
   network also gives the loss's derivative in γ, which the chain rule takes on to η.
 - γ_η is monotone: a line plus a network with positive weights. Its ends are pinned here, so that all schedules
   share them; the paper learns them as well.
-- Times are one random offset plus even steps over the batch, the paper's low-discrepancy sampling.
 - The decoder scores the 256 values by their distance to z_0, normalised to sum to 1, in float64: at γ = -13.3 the
   noise is a sixth of a grey level's width, and float32 leaves nothing of the tails.
 - No Fourier features here: the network is the lab's U-Net, which takes three channels.
@@ -28,16 +27,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoised.diffusion.bounds import LEVELS, normal_kl, to_levels
 from denoised.diffusion.denoiser import Network
+from denoised.diffusion.log_snr import Gamma, beta_linear, cosine, linear
 from denoised.diffusion.random import SampleGenerators
+from denoised.diffusion.schedule import per_row
 from denoised.diffusion.training import update_ema
 from denoised.lab.lab import Lab
 from denoised.metrics.scores import bits_per_dimension, estimate_deviation
 
-Gamma = Callable[[Tensor], tuple[Tensor, Tensor]]  # t (n,) in [0, 1] -> γ(t) and γ'(t), both (n,)
 Eps = Callable[[Tensor, Tensor], Tensor]  # ε̂(z, γ) for z (n, …) and γ (n,)
 MEASURING = 2107_00630  # added to the seed of the noise that bounds are measured with: training has another
 
@@ -69,10 +70,9 @@ class Config:
             )
 
 
-TINY: dict[str, Any] = {"train_steps": 2, "train_batch": 4, "bound_images": 2, "bound_draws": 3}
-REHEARSAL: dict[str, Any] = TINY
+REHEARSAL: dict[str, Any] = {"train_steps": 2, "train_batch": 4, "bound_images": 2, "bound_draws": 3}
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": TINY,
+    "smoke": REHEARSAL,
     # The official CIFAR-10 configuration: 10 million steps of batch 128, learning rate 2e-4, EMA 0.9999. The paper's
     # U-Net never lowers the resolution; the nearest one here is DDPM's. The loader reads the training set alone.
     "paper": {
@@ -93,7 +93,7 @@ SCALES: dict[str, dict[str, Any]] = {
 
 def signal_and_noise(gamma: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """α and σ for γ (n,), shaped to multiply `like` (n, …). § 3.2."""
-    gamma = gamma.reshape(-1, *[1] * (like.ndim - 1))
+    gamma = per_row(gamma, like)
     return torch.sigmoid(-gamma).sqrt(), torch.sigmoid(gamma).sqrt()
 
 
@@ -110,11 +110,8 @@ class LearnedSchedule(nn.Module):
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """γ (n,) and its derivative (n,) at t (n,)."""
-        w, v = (
-            nn.functional.softplus(self.steepness) * 4,
-            nn.functional.softplus(self.height) / len(self.height),
-        )
-        line = nn.functional.softplus(self.line)
+        w, v = F.softplus(self.steepness) * 4, F.softplus(self.height) / len(self.height)
+        line = F.softplus(self.line)
 
         def raw(t: Tensor) -> tuple[Tensor, Tensor]:
             inside = torch.sigmoid(w * (2 * t[:, None] - 1) + self.place)
@@ -125,42 +122,8 @@ class LearnedSchedule(nn.Module):
         return self.low + scale * (value - ends[0]), scale * slope
 
 
-def linear(low: float, high: float) -> Gamma:
-    """γ on a line."""
-    return lambda t: (low + (high - low) * t, torch.full_like(t, high - low))
-
-
-def cosine(low: float, high: float) -> Gamma:
-    """γ = 2 log tan(φ) with φ on a line: α = cos φ, between the two ends."""
-    first, last = math.atan(math.exp(low / 2)), math.atan(math.exp(high / 2))
-
-    def gamma(t: Tensor) -> tuple[Tensor, Tensor]:
-        angle = first + (last - first) * t
-        return 2 * angle.tan().log(), 2 * (last - first) / (angle.sin() * angle.cos())
-
-    return gamma
-
-
-def beta_linear(low: float, high: float, beta_min: float = 0.1, beta_max: float = 20.0) -> Gamma:
-    """DDPM's schedule in continuous time, γ = log(exp(∫β) - 1) with β on a line, cut to the two ends."""
-    rise = beta_max - beta_min
-
-    def time(gamma: float) -> float:
-        area = math.log1p(math.exp(gamma))
-        return 2 * area / (beta_min + math.sqrt(beta_min**2 + 2 * rise * area))
-
-    first, last = time(low), time(high)
-
-    def gamma(t: Tensor) -> tuple[Tensor, Tensor]:
-        at = first + (last - first) * t
-        area = at * beta_min + at.square() * rise / 2
-        return area.expm1().log(), (last - first) * (beta_min + at * rise) / -torch.expm1(-area)
-
-    return gamma
-
-
 def even_times(n: int, generator: torch.Generator) -> Tensor:
-    """n times in [0, 1), evenly spaced from one random offset, in random order; each alone is uniform."""
+    """n times in [0, 1), each alone uniform: even steps from one random offset, shuffled, for low discrepancy (paper)."""
     even = torch.arange(n, dtype=torch.float64) / n
     t = (torch.rand(1, generator=generator, dtype=torch.float64) + even) % 1
     return t[torch.randperm(n, generator=generator)]
@@ -179,41 +142,34 @@ def backward(eps: Eps, schedule: LearnedSchedule, x: Tensor, t: Tensor, noise: T
     L = ½ γ' ‖ε - ε̂(z_γ; γ)‖² of each row (Eq. 17), divided by the dimensions. The mean of L does not depend on η,
     so its variance falls with the mean of L²: d(L²) = 2 L (∂L/∂γ dγ + ∂L/∂γ' dγ'). § 5.3.
     """
-    gamma: Tensor
-    slope: Tensor
     gamma, slope = schedule(t)
     at = gamma.detach().requires_grad_()
     error = squared_error(eps, x, at, noise) / x[0].numel()
     loss = slope.detach() * error / 2
     loss.mean().backward()
     assert at.grad is not None
-    value, by_gamma = loss.detach(), len(x) * at.grad
+    value: Tensor = loss.detach()
+    by_gamma = len(x) * at.grad
     (2 * value * (by_gamma * gamma + error.detach() / 2 * slope)).mean().backward()
     return value
 
 
-def train(
-    network: nn.Module, call: Callable[[nn.Module], Network], lab: Lab, config: Config
-) -> tuple[nn.Module, LearnedSchedule]:
+def train(network: nn.Module, lab: Lab, config: Config) -> tuple[nn.Module, LearnedSchedule]:
     """Network and schedule after `config.train_steps` steps, with their weights averaged."""
     generator = torch.Generator().manual_seed(lab.seed)
     schedule = LearnedSchedule(config.gamma_min, config.gamma_max, config.schedule_units).to(lab.device)
     both = nn.ModuleList([network, schedule])
     average = deepcopy(both).requires_grad_(False)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": network.parameters(), "lr": config.learning_rate},
-            {"params": schedule.parameters(), "lr": config.schedule_rate},
-        ]
-    )
-    eps, batches = told_gamma(call(network), config), lab.batches(config.train_batch)
+    groups = ((network, config.learning_rate), (schedule, config.schedule_rate))
+    optimizer = torch.optim.Adam([{"params": part.parameters(), "lr": rate} for part, rate in groups])
+    eps, batches = told_gamma(lab.call(network), config), lab.batches(config.train_batch)
     for step in range(config.train_steps):
         x = to_levels(next(batches)[0])
         t = even_times(len(x), generator).to(x)
         optimizer.zero_grad()
         backward(eps, schedule, x, t, torch.randn(x.shape, generator=generator).to(x))
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        nn.utils.clip_grad_norm_(schedule.parameters(), 1.0)
+        for part in both:
+            nn.utils.clip_grad_norm_(part.parameters(), 1.0)
         optimizer.step()
         update_ema(average.parameters(), both.parameters(), min(config.ema, (1 + step) / (10 + step)))
     return average[0], average[1]  # type: ignore[return-value]
@@ -268,7 +224,7 @@ def estimates(eps: Eps, gamma: Gamma, x: Tensor, seed: int, draws: int, batch: i
 def reproduce(lab: Lab, config: Config) -> None:
     """One denoiser under four schedules of equal ends: one bound (§ 5.1), estimated with less variance (§ 5.3)."""
     x = to_levels(lab.data.reference(config.bound_images)).to(lab.device)
-    network, schedule = train(lab.untrained(config.channels), lab.call, lab, config)
+    network, schedule = train(lab.untrained(config.channels), lab, config)
     eps, span = told_gamma(lab.call(network.eval()), config), (config.gamma_min, config.gamma_max)
     schedules: dict[str, Gamma] = {
         "learned": lambda t: schedule(t.float()),
@@ -276,18 +232,18 @@ def reproduce(lab: Lab, config: Config) -> None:
         "cosine": cosine(*span),
         "beta-linear": beta_linear(*span),
     }
-    fixed = ends(x, config, SampleGenerators(MEASURING + lab.seed, range(len(x)))).repeat(config.bound_draws)
+    seed = MEASURING + lab.seed
+    fixed = ends(x, config, SampleGenerators(seed, range(len(x)))).repeat(config.bound_draws)
     for name, gamma in schedules.items():
         with lab.arm(name) as arm:
-            seed = MEASURING + lab.seed
             nats = fixed + estimates(eps, gamma, x, seed, config.bound_draws, lab.settings.batch)
         arm.parameters_trained = sum(p.numel() for p in schedule.parameters()) if name == "learned" else 0
         bits = bits_per_dimension(nats, x[0].numel())
         arm.record("bits-per-dimension", bits, by=bits_per_dimension)
         arm.record("estimate-deviation", estimate_deviation(bits), by=estimate_deviation, n=len(bits))
-    for name in ("linear", "cosine", "beta-linear"):
+    for name in list(schedules)[1:]:
         lab.claim("estimate-deviation", "learned", "<", name)
-    # DDPM's schedule runs through the first third of γ in less than a hundredth of the time: a few thousand draws cannot say
+    # DDPM's schedule spends less than a hundredth of the time on the first third of γ: a few thousand draws cannot say
     # what its mean is to within the margin, so it is left out here.
     for name in ("linear", "cosine"):
         lab.claim("bits-per-dimension", "learned", "<=", name, margin=config.margin)

@@ -16,7 +16,6 @@ Details that matter:
 - s multiplies a gradient of a log-probability, so it samples from p(y | x)^s up to a constant (§ 4.3): s > 1 is
   sharper. A network without classes needs a large s, one with classes a small one (Table 4: 10 and 1).
 - The guide costs a forward and a backward pass of its own at every step; NFE counts the denoiser alone.
-- Precision, recall and the judge's accuracy come from networks other than the guide.
 """
 
 from __future__ import annotations
@@ -33,16 +32,19 @@ from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Denoiser, Prediction
 from denoised.diffusion.random import Noise
+from denoised.diffusion.reverse import posterior
 from denoised.diffusion.samplers import ddim_step
 from denoised.diffusion.schedule import Schedule
+from denoised.diffusion.training import seeded
 from denoised.errors import DenoisedError
-from denoised.lab.lab import Arm, Lab
+from denoised.lab.judging import CLASS_ACCURACY, record_class_accuracy
+from denoised.lab.lab import Lab
 from denoised.language import say
 from denoised.zoo.noisy_classifier import Guide, NoisyClassifier
 
-JUDGE = "zoo/emoji-judge: attributes of emoji scenes"
 NETWORKS = ("unconditional", "conditional")
 WEIGHT_DECAY = 0.05  # of the classifier, as in the official README
+Classifier = Callable[[Tensor, Tensor], Tensor]  # (x_t, t (n,)) -> logits (n, classes)
 Gradient = Callable[[Tensor, int], Tensor]  # (x_t, t) -> ∇ log p(y | x_t), of the shape of x_t
 
 
@@ -72,9 +74,9 @@ TINY: dict[str, Any] = {"guide_steps": 2, "guide_batch": 4, "guide_channels": [8
 REHEARSAL: dict[str, Any] = {**TINY, "steps": 2, "scales": [1.0]}
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {**TINY, "steps": 2, "scales": [1.0, 10.0]},
-    # Table 4 is about ImageNet 256×256 and networks of the paper's own, published as pickles, which are never
-    # opened here. The closest that loads is DDPM's network for CIFAR-10, which knows no classes, with a classifier
-    # trained in the run by the recipe of the official README (300,000 steps of 256). 250 steps as in the paper.
+    # Table 4 has ImageNet 256×256 and networks published as pickles, which are never opened here. The closest that
+    # loads is DDPM's for CIFAR-10, which knows no classes, with a classifier trained in the run by the recipe of the
+    # official README (300,000 steps of 256). 250 steps as in the paper.
     "paper": {
         "model": "ddpm-cifar10",
         "data": "cifar10",
@@ -88,25 +90,13 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 
 
-def class_gradient(
-    classifier: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: int, classes: Tensor
-) -> Tensor:
+def class_gradient(classifier: Classifier, x: Tensor, t: int, classes: Tensor) -> Tensor:
     """∇_{x_t} log p_φ(y | x_t) for pictures x_t (n, …), all at timestep t, of the classes (n,) asked for."""
     with torch.enable_grad():
         x = x.detach().clone().requires_grad_(True)
         logits = classifier(x, torch.full((len(x),), t, device=x.device))
         (gradient,) = torch.autograd.grad(-F.cross_entropy(logits, classes, reduction="sum"), x)
     return gradient
-
-
-def posterior(
-    x: Tensor, prediction: Prediction, t: int, t_next: int, schedule: Schedule
-) -> tuple[Tensor, float]:
-    """μ and Σ = σ² of p_θ(x_{t_next} | x_t), with DDPM's small variance β̃ (t_next = -1: clean data, σ = 0)."""
-    a, a_next = float(schedule.alpha_bar(t)), float(schedule.alpha_bar(t_next))
-    beta = 1 - a / a_next
-    mean = (sqrt(a_next) * beta * prediction.x0 + sqrt(1 - beta) * (1 - a_next) * x) / (1 - a)
-    return mean, beta * (1 - a_next) / (1 - a)
 
 
 def guided(prediction: Prediction, gradient: Tensor, scale: float) -> Prediction:
@@ -136,18 +126,17 @@ def sample(
             if gradient is not None:
                 prediction = guided(prediction, gradient(x, t), scale)
             x = ddim_step(prediction.clip() if clip else prediction, t_next, schedule)
-            continue
-        # Algorithm 1
-        mean, variance = posterior(x, prediction.clip() if clip else prediction, t, t_next, schedule)
-        if gradient is not None and variance > 0:
-            mean = mean + scale * variance * gradient(x, t)
-        x = mean if t_next < 0 else mean + sqrt(variance) * generator.randn_like(x)
+        else:  # Algorithm 1
+            mean, variance = posterior(x, prediction.clip() if clip else prediction, t, t_next, schedule)
+            if gradient is not None and variance > 0:
+                mean = mean + scale * variance * gradient(x, t)
+            x = mean if t_next < 0 else mean + sqrt(variance) * generator.randn_like(x)
     return x
 
 
 def train_guide(
     classifier: nn.Module,
-    call: Callable[[Tensor, Tensor], Tensor],
+    call: Classifier,
     batches: Iterator[tuple[Tensor, Tensor]],
     schedule: Schedule,
     config: Config,
@@ -158,8 +147,8 @@ def train_guide(
     device = next(classifier.parameters()).device
     classifier.train()
     for step in range(config.guide_steps):
-        for group in optimizer.param_groups:  # annealed on a line, as in the official README
-            group["lr"] = config.guide_rate * (1 - step / config.guide_steps)
+        # Annealed on a line, as in the official README.
+        optimizer.param_groups[0]["lr"] = config.guide_rate * (1 - step / config.guide_steps)
         x0, classes = next(batches)
         t = torch.randint(schedule.T, (len(x0),), generator=generator)
         x_t = schedule.add_noise(x0, torch.randn(x0.shape, generator=generator), t)
@@ -174,12 +163,11 @@ def make_guide(lab: Lab, config: Config) -> Guide:
 
     Raises DenoisedError where the shipped one was made for other pictures, classes or noise than the denoiser.
     """
-    schedule, shape = lab.checkpoint.schedule, lab.checkpoint.picture_shape
+    schedule, shape, classes = lab.checkpoint.schedule, lab.checkpoint.picture_shape, lab.checkpoint.classes
     if config.guide_steps == 0:
         guide = lab.noisy_classifier()
         same_noise = torch.equal(guide.schedule.beta, schedule.beta)
-        known = lab.checkpoint.classes in (None, guide.classes)
-        if guide.picture_shape != shape or not same_noise or not known:
+        if guide.picture_shape != shape or not same_noise or classes not in (None, guide.classes):
             raise DenoisedError(
                 say(
                     ko="분류기와 디노이저의 그림 크기, 클래스 또는 노이즈 스케줄이 다르다",
@@ -190,20 +178,12 @@ def make_guide(lab: Lab, config: Config) -> Guide:
                 ),
             )
         return guide
-    classes = lab.checkpoint.classes or lab.data.classes
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(lab.seed)
+    classes = classes or lab.data.classes
+    with seeded(lab.seed):
         classifier = NoisyClassifier(classes, shape[-1], config.guide_channels, in_channels=shape[0])
-    classifier = classifier.to(lab.device)
     call = lab.watch(lambda x, t, _: classifier(x, t))
-    train_guide(
-        classifier,
-        lambda x, t: call(x, t, None),
-        lab.data.batches(config.guide_batch, lab.seed),
-        schedule,
-        config,
-        torch.Generator().manual_seed(lab.seed),
-    )
+    batches, noise = lab.data.batches(config.guide_batch, lab.seed), torch.Generator().manual_seed(lab.seed)
+    train_guide(classifier.to(lab.device), lambda x, t: call(x, t, None), batches, schedule, config, noise)
     return Guide(classifier, schedule)
 
 
@@ -211,16 +191,6 @@ def network_rows(config: Config, images: int) -> int:
     """How many pictures networks are asked about in one seed; the classifier's gradient counts as two more."""
     arms = len(config.networks) * (1 + 3 * len(config.scales))
     return arms * config.steps * images + 3 * config.guide_steps * config.guide_batch
-
-
-def measure(lab: Lab, arm: Arm, classes: Tensor) -> None:
-    """Distances to held-out pictures; in the emoji world also how often the judge reads the class asked for."""
-    arm.measure("fid", "kid", "precision", "recall", reference=lab.reference())
-    if lab.world == "emoji":
-        judge = lab.judge()
-        assert arm.images is not None
-        right = judge.agrees(judge(arm.images), {"object": classes.cpu()})["object"]
-        arm.record("class-accuracy[emoji-judge]", right, by=judge.agrees, extractor=JUDGE)
 
 
 def reproduce(lab: Lab, config: Config) -> None:
@@ -255,7 +225,9 @@ def reproduce(lab: Lab, config: Config) -> None:
                     condition=classes if network == "conditional" else None,
                     generator=lab.generator(),
                 )
-            measure(lab, arm, classes)
+            arm.measure("fid", "kid", "precision", "recall", reference=lab.reference())
+            if lab.world == "emoji":
+                record_class_accuracy(lab, arm, classes)
     state_claims(lab, config)
 
 
@@ -270,7 +242,7 @@ def state_claims(lab: Lab, config: Config) -> None:
     for network in config.networks:
         best, at = smallest if network == "conditional" else largest, {"network": network}
         if lab.world == "emoji":
-            lab.claim("class-accuracy[emoji-judge]", best, ">", "unguided", at=at)
+            lab.claim(CLASS_ACCURACY, best, ">", "unguided", at=at)
         lab.claim("precision", best, ">", "unguided", at=at)
         lab.claim("fid", best, "<", "unguided", at=at)
         lab.claim("recall", largest, "<", "unguided", at=at)

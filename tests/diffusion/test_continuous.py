@@ -10,7 +10,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
-from denoised.diffusion.continuous import Level, Levels, predict_at
+from denoised.diffusion.continuous import Level, Levels, predict_at, predict_through
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.schedule import Schedule
 
@@ -48,6 +48,18 @@ def test_between_timesteps_it_is_what_diffusers_finds() -> None:
         assert levels.at_sigma(sigma).t == pytest.approx(
             float(scheduler._sigma_to_t(np.array(sigma), log_sigmas))
         )
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_timesteps_of_many_sigmas_are_those_of_each(schedule: Schedule) -> None:
+    levels = Levels(schedule)
+    sigmas = torch.logspace(
+        math.log10(levels.first.sigma), math.log10(levels.last.sigma), 50, dtype=torch.float64
+    )[1:-1]
+    expected = torch.tensor([levels.at_sigma(sigma).t for sigma in sigmas.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(levels.timesteps(sigmas), expected)
+    beyond = torch.tensor([levels.first.sigma / 2, levels.last.sigma * 2])
+    assert levels.timesteps(beyond).tolist() == [0, 999]
 
 
 def test_nearest_is_nearest_in_sigma_and_never_outside() -> None:
@@ -91,3 +103,18 @@ def test_the_network_is_told_the_real_timestep() -> None:
 
     predict_at(Denoiser(network, Schedule.linear()), torch.zeros(2, 3), Level(10.25, 0.0))
     torch.testing.assert_close(asked[0], torch.full((2,), 10.25))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_a_bare_network_says_the_same_and_can_be_differentiated(kind: str) -> None:
+    def network(x: Tensor, t: Tensor, _: Tensor | None) -> Tensor:
+        return torch.sin(x * (1 + t.reshape(-1, 1)))
+
+    denoiser = Denoiser(network, Schedule.cosine(), kind)  # type: ignore[arg-type]
+    level = Levels(denoiser.schedule).at_timestep(123.4)
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    through = predict_through(network, kind, x, level)  # type: ignore[arg-type]
+    torch.testing.assert_close(through.eps, predict_at(denoiser, x.detach(), level).eps)
+    (gradient,) = torch.autograd.grad(through.eps.sum(), x)
+    assert float(gradient.abs().min()) > 0
+    assert denoiser.calls == 1

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from denoised.diffusion.denoiser import Denoiser, Parameterisation, predict
-from denoised.diffusion.guidance import classifier_free, guide
+from denoised.diffusion.guidance import classifier_free, guide, guided
 from denoised.diffusion.schedule import Schedule
 
 RANDOM = torch.Generator().manual_seed(0)
@@ -120,3 +120,19 @@ def test_what_was_joined_while_sampling_can_be_trained_through() -> None:
         guided(x, torch.zeros(2), condition)
     guided(x, torch.zeros(2), condition).sum().backward()
     assert scale.grad is not None
+
+
+@pytest.mark.parametrize("null", [7, torch.tensor(7)])
+def test_a_guided_denoiser_costs_two_rows_and_predicts_what_its_network_guides(null: int | Tensor) -> None:
+    x, classes = randn(3, 2, 4, 4), torch.tensor([0, 1, 2])
+    plain = Denoiser(of_classes, Schedule.linear(), "v_prediction")
+    wanted = guide(plain(x, 10, torch.full((3,), 7)).v, plain(x, 10, classes).v, 2.5)
+    denoiser = Denoiser(of_classes, Schedule.linear(), "v_prediction")
+    assert guided(denoiser, null, 2.5) is denoiser
+    torch.testing.assert_close(denoiser(x, 10, classes).v, wanted)
+    assert (denoiser.calls, denoiser.samples) == (1, 6)
+
+
+def test_at_scale_one_a_denoiser_stays_as_it_was() -> None:
+    denoiser = guided(Denoiser(of_classes, Schedule.linear()), 7, 1.0)
+    assert denoiser.network is of_classes and denoiser.passes == 1

@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from denoised.diffusion.denoiser import Prediction, predict
-from denoised.diffusion.schedule import Schedule, resampling, timesteps
+from denoised.diffusion.schedule import Schedule, per_row, resampling, timesteps
 from denoised.diffusion.training import (
     min_snr_weight,
     stratified_timesteps,
@@ -146,3 +146,9 @@ def test_a_jump_without_room_is_refused(jump: int) -> None:
         resampling([30, 20, 10, 0], jump=jump, repeats=2)
     with pytest.raises(ValueError, match="repeats must be at least 1, not 0"):
         resampling([30, 20, 10, 0], repeats=0)
+
+
+def test_a_value_for_each_row_multiplies_that_row() -> None:
+    values, pictures = torch.tensor([2.0, 3.0]), torch.ones(2, 1, 4, 4)
+    assert (per_row(values, pictures) * pictures).sum(dim=(1, 2, 3)).tolist() == [32, 48]
+    assert per_row(values, values).shape == (2,)

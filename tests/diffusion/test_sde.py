@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -11,7 +12,18 @@ from torch import Tensor
 from denoised.diffusion.continuous import Level, Levels
 from denoised.diffusion.denoiser import Prediction
 from denoised.diffusion.schedule import Schedule
-from denoised.diffusion.sde import SDE, VE, VP, flow, level_of, reverse_drift, score, time_of, transition
+from denoised.diffusion.sde import (
+    SDE,
+    VE,
+    VP,
+    flow,
+    level_of,
+    reverse_drift,
+    score,
+    time_of,
+    transition,
+    with_divergence,
+)
 
 BOTH = pytest.mark.parametrize("sde", [VP(), VE()])
 
@@ -39,6 +51,18 @@ def test_time_inverts_the_noise_level(sde: SDE) -> None:
     for t in (1e-6, 1e-3, 0.2, 1.0):
         a, s = sde.marginal(t)
         assert sde.time(s / a) == pytest.approx(t, rel=1e-9)
+
+
+def test_the_area_under_beta_says_how_noisy_it_is() -> None:
+    """s² / a² = exp(∫β) - 1, for numbers and tensors, and the time of an area is found again."""
+    sde = VP()
+    times = torch.tensor([1e-6, 0.2, 1.0], dtype=torch.float64)
+    for t, area in zip(times.tolist(), sde.area(times).tolist(), strict=True):
+        a, s = sde.marginal(t)
+        assert area == pytest.approx(math.log1p((s / a) ** 2))
+        assert area == pytest.approx(sde.area(t)) and sde.time_of_area(area) == pytest.approx(t)
+    slope = (sde.area(0.5 + 1e-4) - sde.area(0.5 - 1e-4)) / 2e-4
+    assert slope == pytest.approx(sde.beta(0.5))
 
 
 def test_ddpm_s_timesteps_lie_evenly_on_the_vp_sde() -> None:
@@ -98,6 +122,18 @@ def test_the_reverse_sde_and_the_flow_differ_by_half_of_the_score(sde: SDE) -> N
     s = torch.tensor([[0.5], [3.0]], dtype=torch.float64)
     difference = flow(sde, x, 0.6, s) - reverse_drift(sde, x, 0.6, s)
     torch.testing.assert_close(difference, sde.diffusion(0.6) ** 2 / 2 * s)
+
+
+def test_the_divergence_averages_to_the_trace() -> None:
+    """Eq. 40 over all sign vectors is the trace exactly; one of them is, where the Jacobian is diagonal."""
+    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    probes = torch.tensor(list(product([-1.0, 1.0], repeat=3)), dtype=torch.float64)
+    x = torch.zeros(len(probes), 3, dtype=torch.float64)
+    velocity, divergence = with_divergence(lambda x: x @ matrix.T + 1, x, probes)
+    torch.testing.assert_close(velocity, torch.ones_like(x))
+    assert float(divergence.mean()) == pytest.approx(float(matrix.trace()))
+    _, diagonal = with_divergence(lambda x: x * matrix.diagonal(), x, probes)
+    torch.testing.assert_close(diagonal, matrix.trace().expand(len(x)))
 
 
 @BOTH

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from denoised.cli import main
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.cache import load_moments
-from denoised.lab.inputs import CACHE_FOLDER, Inputs
+from denoised.lab.inputs import FEATURES, Inputs
 from denoised.lab.lab import Lab
 from denoised.lab.record import read_record
 from denoised.lab.reproduce import _public
 from denoised.lab.settings import DataSettings, ExtractorSettings, ModelSettings, Settings, compose_run
 from denoised.metrics import inception
 from denoised.metrics.distances import frechet_distance
+from denoised.project import cache_folder
 from denoised.worlds.emoji import render, sample_scenes
 from runners.foundations import ddim
 from runners.image_editing import prompt_to_prompt
@@ -150,7 +151,7 @@ def test_of_a_large_reference_the_moments_are_stored_and_measured_against(tmp_pa
     arm.measure("fid", "kid", reference=real)
     drawn = MeanColour()(arm.images)
     assert arm.metrics["fid[mean-colour]"].value == pytest.approx(frechet_distance(real.features, drawn))
-    stored = [p for p in (tmp_path / CACHE_FOLDER).iterdir() if _holds(p, real.moments_sha256)]
+    stored = [p for p in (cache_folder(tmp_path) / FEATURES).iterdir() if _holds(p, real.moments_sha256)]
     assert len(stored) == 1
     again = small_lab(tmp_path)
     again.inputs.extractor = extractor  # type: ignore[method-assign, assignment]

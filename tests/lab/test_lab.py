@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from denoised.catalog import load
+from denoised.diffusion.continuous import Levels
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.schedule import Schedule
 from denoised.errors import DenoisedError, Exit
@@ -229,6 +230,23 @@ def test_what_the_world_has_not_is_refused() -> None:
         load_data("prompts", None, None, 64)
     with pytest.raises(ValueError, match="the runner's SCALES must name a clip at scale smoke"):
         make_lab().clip()
+
+
+def test_levels_that_the_network_does_not_know_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = make_lab()
+    lab.inputs.checkpoint = SimpleNamespace(schedule=Schedule.linear())  # type: ignore[assignment]
+    assert lab.levels(low=0.02, high=100.0).first == Levels(Schedule.linear()).first
+    for low, high in ((0.001, 100.0), (0.02, 200.0)):
+        with pytest.raises(DenoisedError) as caught:
+            lab.levels(low=low, high=high)
+        assert str(caught.value) == (
+            f"low and high must lie in 0.01 … 157, which the network knows, not at {low} and {high}"
+        )
+    monkeypatch.setenv("DENOISED_LANG", "ko")
+    with pytest.raises(
+        DenoisedError, match=r"네트워크가 아는 0\.01 … 157 안에 있어야 하는데 0\.001, 2\.0이다"
+    ):
+        lab.levels(low=0.001, high=2.0)
 
 
 def test_a_pixel_model_is_no_text_to_image_model() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from denoised.cli import main
 from denoised.diffusion.denoiser import Denoiser, Prediction
 from denoised.diffusion.random import SampleGenerators
+from denoised.diffusion.reverse import posterior
 from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.errors import DenoisedError, Exit
@@ -25,7 +26,6 @@ from runners.guidance.adm import (
     guided,
     make_guide,
     network_rows,
-    posterior,
     reproduce,
     sample,
     train_guide,

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.schedule import Schedule, timesteps
+from denoised.diffusion.training import Stream
 from denoised.errors import DenoisedError
 from denoised.metrics.distances import kernel_distance
 from runners.fast_sampling.ddss import (
     GGDM,
-    Batch,
     Config,
     counted,
     differentiable,
@@ -41,8 +41,8 @@ def test_before_training_it_is_ddim_with_that_eta(eta: float) -> None:
     grid, x = timesteps(1000, 7, "trailing"), noise(3, 3, 4, 4)
     denoiser = Denoiser(network, SCHEDULE, "v_prediction")
     with torch.no_grad():
-        ours = sample(GGDM(SCHEDULE, grid, eta), counted(denoiser, None), x, Batch(1))
-    theirs = ddim.sample(Denoiser(network, SCHEDULE, "v_prediction"), x, grid, eta=eta, generator=Batch(1))
+        ours = sample(GGDM(SCHEDULE, grid, eta), counted(denoiser, None), x, Stream(1))
+    theirs = ddim.sample(Denoiser(network, SCHEDULE, "v_prediction"), x, grid, eta=eta, generator=Stream(1))
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
     assert (denoiser.calls, denoiser.samples) == (7, 21)
 
@@ -75,7 +75,7 @@ def test_the_loss_is_the_kernel_distance_less_what_is_constant() -> None:
 def gradients(rematerialise: bool) -> list[Tensor]:
     ggdm = GGDM(SCHEDULE, [999, 650, 300], 0.5)
     predict_x0 = differentiable(network, SCHEDULE, "v_prediction", None, rematerialise)
-    sample(ggdm, predict_x0, noise(2, 1, 4, 4), Batch(0)).square().sum().backward()
+    sample(ggdm, predict_x0, noise(2, 1, 4, 4), Stream(0)).square().sum().backward()
     return [p.grad for p in ggdm.parameters() if p.grad is not None]
 
 
@@ -96,7 +96,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
         ggdm.times.add_(3e-4)  # the log-SNR has a kink at every whole timestep
     predict_x0 = differentiable(network, SCHEDULE, "v_prediction", None, False)
     x = noise(2, 1, 2, 2).double()
-    loss = sample(ggdm, predict_x0, x, Batch(0)).square().sum()
+    loss = sample(ggdm, predict_x0, x, Stream(0)).square().sum()
     loss.backward()
     for parameter, index in ((ggdm.times, (0,)), (ggdm.noise, (0,)), (ggdm.towards_state, (1, 0))):
         assert parameter.grad is not None
@@ -104,7 +104,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
         for change in (1e-6, -2e-6):
             with torch.no_grad():
                 parameter[index] += change
-                values.append(sample(ggdm, predict_x0, x, Batch(0)).square().sum().item())
+                values.append(sample(ggdm, predict_x0, x, Stream(0)).square().sum().item())
         with torch.no_grad():
             parameter[index] += 1e-6
         assert parameter.grad[index].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-4)
@@ -118,7 +118,7 @@ def test_training_brings_the_features_of_gaussian_data_nearer() -> None:
         return a * 0.09 / (a.square() * 0.09 + s.square()) * x
 
     config = Config(steps=[2], train_steps=60, learning_rate=0.02)
-    ggdm, stream = GGDM(SCHEDULE, [999, 499], 0.0), Batch(3)
+    ggdm, stream = GGDM(SCHEDULE, [999, 499], 0.0), Stream(3)
     real = 0.3 * noise(256, 2)
 
     def draw() -> tuple[Tensor, None]:
@@ -138,7 +138,10 @@ def test_training_brings_the_features_of_gaussian_data_nearer() -> None:
     for sampler in (GGDM(SCHEDULE, [999, 499], 0.0), ggdm):
         with torch.no_grad():
             drawn = sample(
-                sampler, differentiable(exact, SCHEDULE, "sample", None, False), noise(512, 2, 1, 1), Batch(9)
+                sampler,
+                differentiable(exact, SCHEDULE, "sample", None, False),
+                noise(512, 2, 1, 1),
+                Stream(9),
             )
         spread.append(abs(drawn.std().item() - 0.3))
     assert spread[1] < spread[0] / 2

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.random import SampleGenerators
-from denoised.diffusion.schedule import Schedule
+from denoised.diffusion.schedule import Schedule, per_row
 from denoised.errors import DenoisedError
 from runners.fast_sampling.dmcmc import (
     Config,
@@ -23,7 +23,6 @@ from runners.fast_sampling.dmcmc import (
     plan,
     reproduce,
     reverse_diffusion,
-    rows,
 )
 from runners.foundations import edm
 from tests.runners.pixel_lab import pixel_lab
@@ -34,7 +33,7 @@ SPREAD = 0.5  # standard deviation of the Gaussian data below
 
 def gaussian(x: Tensor, sigma: Tensor) -> Tensor:
     """D(x; σ) of data N(0, SPREAD²)."""
-    return rows(SPREAD**2 / (SPREAD**2 + sigma.square()), x) * x
+    return per_row(SPREAD**2 / (SPREAD**2 + sigma.square()), x) * x
 
 
 def noise(*shape: int) -> Tensor:
@@ -114,7 +113,7 @@ def test_heun_is_edms_where_all_rows_start_at_one_sigma() -> None:
 
 def test_every_row_is_integrated_from_its_own_sigma() -> None:
     sigma = torch.tensor([0.5, 8.0], dtype=torch.float64)
-    x = rows((SPREAD**2 + sigma.square()).sqrt(), torch.ones(2, 1, 1, 1))  # one standard score each
+    x = per_row((SPREAD**2 + sigma.square()).sqrt(), torch.ones(2, 1, 1, 1))  # one standard score each
     exact = torch.full((2, 1, 1, 1), SPREAD, dtype=torch.float64)
     torch.testing.assert_close(heun(gaussian, x, sigma, 201, Config()), exact, atol=1e-3, rtol=0)
 

@@ -4,18 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from denoised.diffusion.cld import AT_REST, DRIFT, HALF, apply, covariance, transition
 from denoised.worlds.toys import eight_gaussians
 from runners.fast_sampling.gddim import (
-    AT_REST,
-    AT_START,
-    DRIFT,
-    HALF,
     Config,
     Eps,
     Kind,
-    apply,
     converted,
-    covariance,
     euler,
     factor,
     fourier,
@@ -25,7 +20,6 @@ from runners.fast_sampling.gddim import (
     sample,
     times,
     train,
-    transition,
 )
 from tests.runners.pixel_lab import pixel_lab
 
@@ -56,18 +50,6 @@ def gaussian(u: Tensor, t: float) -> Tensor:
     psi = transition(at(0.0), at(t))
     total = psi @ torch.tensor([0.64, 0.0], dtype=torch.float64).diag() @ psi.mT + covariance(at(t))
     return apply(factor("R", at(t)).mT @ torch.linalg.inv(total), u)
-
-
-def test_the_transition_is_the_matrix_exponential() -> None:
-    torch.testing.assert_close(transition(at(0.1), at(0.7)), torch.linalg.matrix_exp(0.6 * DRIFT))
-
-
-def test_the_covariance_solves_its_equation() -> None:
-    torch.testing.assert_close(covariance(at(0.0)), AT_START)
-    for t in (0.01, 0.2, 0.9):
-        change = (covariance(at(t + 1e-6)) - covariance(at(t - 1e-6))) / 2e-6
-        sigma = covariance(at(t))
-        torch.testing.assert_close(change, DRIFT @ sigma + sigma @ DRIFT.mT + 2 * HALF, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["R", "L"])

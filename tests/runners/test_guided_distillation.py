@@ -24,7 +24,6 @@ from runners.fast_sampling.guided_distillation import (
     network_rows,
     null_class,
     reproduce,
-    sample,
     train,
     two_steps_in_one,
     w_conditioned,
@@ -117,7 +116,7 @@ def test_stage_2_arrives_where_two_steps_of_the_same_w_do() -> None:
         return target(x, t, k, rows)
 
     x = draw(2, 1, 2, 2).double()
-    ours = sample(Denoiser(student, schedule, "v_prediction"), x, coarse, clip=False, condition=rows)
+    ours = ddim(Denoiser(student, schedule, "v_prediction"), x, coarse, condition=rows)
     theirs = ddim(Denoiser(teacher, schedule, "v_prediction"), x, fine, condition=rows)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from denoised.cli import main
 from denoised.diffusion.denoiser import Denoiser
+from denoised.diffusion.distillation import one_step_target
 from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import Schedule, timesteps
-from denoised.diffusion.training import one_step_target, training_target
+from denoised.diffusion.training import training_target
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.record import read_record
 from runners.fast_sampling.progressive_distillation import (
@@ -25,7 +26,6 @@ from runners.fast_sampling.progressive_distillation import (
     network_rows,
     reproduce,
     rounds,
-    sample,
     students,
     train_round,
 )
@@ -87,10 +87,10 @@ def test_a_student_that_predicts_its_targets_samples_what_its_teacher_does() -> 
         return target(x, x, torch.tensor([coarse.index(int(each)) for each in t]), None)
 
     x = draw(16, 1, 1, 1, seed=5)
-    ours = sample(Denoiser(student, SCHEDULE, "sample"), x, coarse, clip=False)
+    ours = ddim(Denoiser(student, SCHEDULE, "sample"), x, coarse)
     theirs = ddim(Denoiser(gaussian, SCHEDULE, "v_prediction"), x, fine)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-    plain = sample(Denoiser(gaussian, SCHEDULE, "v_prediction"), x, coarse, clip=False)
+    plain = ddim(Denoiser(gaussian, SCHEDULE, "v_prediction"), x, coarse)
     assert float((plain - theirs).abs().max()) > 1e-2  # what there is to learn
 
 
@@ -169,7 +169,7 @@ def test_a_round_learns_what_two_steps_of_a_gaussian_teacher_do() -> None:
             return loss(network, "v_prediction", SCHEDULE, coarse, target, "snr+1", batch, random)
 
         made = train_round(Line(coarse), a_loss, config)
-        ours = sample(Denoiser(made, SCHEDULE, "v_prediction"), x, coarse, clip=False)
+        ours = ddim(Denoiser(made, SCHEDULE, "v_prediction"), x, coarse)
         errors[name] = float((ours - theirs).abs().mean())
     assert errors["student"] < 0.02 < 0.1 < errors["fine-tuned"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise, product
+from itertools import pairwise
 
 import pytest
 import torch
@@ -19,7 +19,6 @@ from runners.foundations import ddpm
 from runners.foundations.score_sde import (
     Config,
     corrector_step,
-    flow_and_divergence,
     log_likelihood,
     network_rows,
     predictor_step,
@@ -158,18 +157,6 @@ def test_correctors_mend_what_the_predictor_gets_wrong() -> None:
     alone, mended = error(0), error(3)
     assert alone > 0.02
     assert mended < 0.8 * alone
-
-
-def test_the_divergence_averages_to_the_trace() -> None:
-    """Eq. 40 over all sign vectors is the trace exactly; one of them is, where the Jacobian is diagonal."""
-    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    probes = torch.tensor(list(product([-1.0, 1.0], repeat=3)), dtype=torch.float64)
-    x = torch.zeros(len(probes), 3, dtype=torch.float64)
-    velocity, divergence = flow_and_divergence(lambda x: x @ matrix.T + 1, x, probes)
-    torch.testing.assert_close(velocity, torch.ones_like(x))
-    assert float(divergence.mean()) == pytest.approx(float(matrix.trace()))
-    _, diagonal = flow_and_divergence(lambda x: x * matrix.diagonal(), x, probes)
-    torch.testing.assert_close(diagonal, matrix.trace().expand(len(x)))
 
 
 @BOTH

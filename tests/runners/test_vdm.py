@@ -9,19 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from denoised.diffusion.bounds import LEVELS, to_levels
+from denoised.diffusion.log_snr import Gamma, beta_linear, cosine, linear
 from denoised.diffusion.random import SampleGenerators
 from runners.foundations.vdm import (
     Config,
-    Gamma,
     LearnedSchedule,
     backward,
-    beta_linear,
-    cosine,
     decoder_nll,
     ends,
     estimates,
     even_times,
-    linear,
     network_rows,
     reproduce,
     signal_and_noise,
