@@ -15,18 +15,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from denoised.diffusion.denoiser import Network, Parameterisation, predict
 from denoised.diffusion.random import Noise
-from denoised.diffusion.schedule import Schedule
+from denoised.diffusion.schedule import Schedule, per_row
 
 LEVELS = 256  # grey levels of data in [-1, 1]
 
 # (x (n, …), k (n,) on the CPU: which step of the chain) -> mean (n, …) and log-variance, of that shape or (n, 1, …),
 # of p(x_{t_next} | x_t).
 Reverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Variance = Literal["small", "large"]  # of p: β̃ or β
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,29 @@ def chain(schedule: Schedule, timesteps: Sequence[int]) -> Chain:
 
 def rows(table: Tensor, k: Tensor, like: Tensor) -> Tensor:
     """Entries k (n,) of a table of a chain, (n, 1, …) to broadcast over `like` (n, …), float64, on its device."""
-    return table[k].reshape(-1, *[1] * (like.ndim - 1)).to(like.device)
+    return per_row(table[k], like).to(like.device)
 
 
 def posterior_mean(chain: Chain, k: Tensor, x0: Tensor, x: Tensor) -> Tensor:
     """The mean (n, …) of q(x_{t_next} | x_t, x0) in steps k (n,), float64. DDPM, Eq. 7."""
     return rows(chain.from_x0, k, x) * x0 + rows(chain.from_x, k, x) * x
+
+
+def fixed_variance(network: Network, kind: Parameterisation, steps: Chain, variance: Variance) -> Reverse:
+    """p(x_{t_next} | x_t) of a network without classes, for the bound: DDPM, Eq. 7 at the clipped x0, and β̃ or β.
+
+    The last step has β̃ of the one before either way, as in the official code.
+    """
+    large = torch.cat([steps.log_large[:-1], steps.log_small[-1:]])
+    log_variance = large if variance == "large" else steps.log_small
+
+    def step(x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        t = steps.t[k]
+        a, s = steps.schedule.signal_and_noise(t, x)
+        x0 = predict(network(x, t.to(x.device), None), x, a, s, kind).x0.clamp(-1, 1)
+        return posterior_mean(steps, k, x0, x), rows(log_variance, k, x)
+
+    return step
 
 
 def normal_kl(mean_q: Tensor, log_variance_q: Tensor, mean_p: Tensor, log_variance_p: Tensor) -> Tensor:

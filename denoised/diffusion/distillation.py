@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 from torch import Tensor
 
 from denoised.diffusion.denoiser import Denoiser, predict
-from denoised.diffusion.samplers import ddim_step
 from denoised.diffusion.schedule import Schedule
 
 
@@ -35,12 +31,3 @@ def one_step_target(x: Tensor, x_end: Tensor, t: Tensor, t_end: Tensor, schedule
     ratio = s_end / s
     target: Tensor = (x_end - ratio * wide) / (a_end - ratio * a)
     return target.to(x.dtype)
-
-
-def clipped_ddim(
-    denoiser: Denoiser, x: Tensor, timesteps: Sequence[int], *, condition: Tensor | None = None
-) -> Tensor:
-    """As `denoised.diffusion.samplers.ddim`, every predicted x0 being clipped to [-1, 1]."""
-    for t, t_next in pairwise([*timesteps, -1]):
-        x = ddim_step(denoiser(x, t, condition).clip(), t_next, denoiser.schedule)
-    return x

@@ -40,9 +40,18 @@ def ancestral_step(
 
 
 def ddim(
-    denoiser: Denoiser, x: Tensor, timesteps: Sequence[int], *, condition: Tensor | None = None
+    denoiser: Denoiser,
+    x: Tensor,
+    timesteps: Sequence[int],
+    *,
+    clip: bool = False,
+    condition: Tensor | None = None,
 ) -> Tensor:
-    """x0 (n, …) from x (n, …) at timesteps[0], visiting `timesteps` once each."""
+    """x0 (n, …) from x (n, …) at timesteps[0], visiting `timesteps` once each.
+
+    `clip`: every predicted x0 to [-1, 1].
+    """
     for t, t_next in pairwise([*timesteps, -1]):
-        x = ddim_step(denoiser(x, t, condition), t_next, denoiser.schedule)
+        prediction = denoiser(x, t, condition)
+        x = ddim_step(prediction.clip() if clip else prediction, t_next, denoiser.schedule)
     return x

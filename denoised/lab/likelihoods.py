@@ -7,12 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from denoised.diffusion.bounds import Chain, Reverse, bound
 from denoised.diffusion.random import SampleGenerators
 from denoised.lab.lab import Lab
 from denoised.metrics.scores import bits_per_dimension
 
 # (pictures (n, …), their noise) -> -log p, or a bound on it, in nats, (n,)
 Nll = Callable[[Tensor, SampleGenerators], Tensor]
+
+
+def bounded(reverse: Reverse, chain: Chain, draws: int | None = None) -> Nll:
+    """The bound on -log p of `denoised.diffusion.bounds.bound`, for `bits`; no gradient is kept."""
+
+    @torch.inference_mode()
+    def nll(x0: Tensor, noise: SampleGenerators) -> Tensor:
+        return bound(reverse, x0, chain, noise, draws)
+
+    return nll
 
 
 def bits(lab: Lab, nll: Nll, pictures: Tensor, stream: int) -> Tensor:

@@ -34,7 +34,8 @@ from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Network
 from denoised.diffusion.samplers import ddim
-from denoised.diffusion.training import training_target
+from denoised.diffusion.training import seeded, training_target
+from denoised.lab.judging import JUDGE
 from denoised.lab.lab import Arm, Lab
 from denoised.language import Phrase
 from denoised.metrics.edges import SIZE, edge_agreement
@@ -42,7 +43,6 @@ from denoised.worlds.emoji import SIZES, Scenes, change, edges, render, sample_s
 from denoised.zoo.text_to_image import TextToImage
 
 EMBEDDING = (16, 32, 96, 256)  # channels of E, before the first halving and after each
-JUDGE = "zoo/emoji-judge: attributes of emoji scenes"
 
 
 @dataclass
@@ -97,8 +97,7 @@ def add_control(model: TextToImage, seed: int) -> ControlNetModel:
     halvings = factor.bit_length() - 1
     if halvings >= len(EMBEDDING):
         raise ValueError(f"the autoencoder scales by {factor}, and conditions by at most 8")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         control: ControlNetModel = ControlNetModel.from_unet(
             model.unet, conditioning_embedding_out_channels=EMBEDDING[: halvings + 1], conditioning_channels=1
         )

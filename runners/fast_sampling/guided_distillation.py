@@ -23,12 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Denoiser, Network
-from denoised.diffusion.distillation import clipped_ddim, one_step, one_step_target
+from denoised.diffusion.distillation import one_step, one_step_target
 from denoised.diffusion.guidance import guided
 from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import Schedule, per_row, timesteps
 from denoised.diffusion.training import stratified_timesteps, train_annealed, training_target
 from denoised.errors import DenoisedError
+from denoised.lab.guiding import null_class
 from denoised.lab.judging import CLASS_ACCURACY, record_class_accuracy
 from denoised.lab.lab import Lab
 from denoised.language import say
@@ -185,23 +186,8 @@ def network_rows(config: Config, images: int) -> int:
     return updates * config.train_batch * (3 + 2) + (1 + 3 * len(config.weights)) * sampled * images
 
 
-def null_class(lab: Lab, config: Config) -> int:
-    """The network's null class. DenoisedError for a network that cannot be guided or distilled, if possible unread."""
-    model = lab.settings.model
-    assert model is not None
-    unread = model.name == "ddpm-cifar10" or (model.name == "cifar10-conditional" and model.folder is None)
-    if unread or lab.checkpoint.classes is None or lab.checkpoint.classes < lab.data.classes:
-        raise DenoisedError(
-            say(
-                ko=f"가이던스에는 데이터의 클래스와 무조건 클래스를 아는 네트워크가 필요한데 {model.name}는 아니다",
-                en=f"guidance needs a network that knows the data's classes and a null class, which {model.name} is not",
-            ),
-            help=say(
-                ko="무조건 클래스를 마지막에 둔 클래스 조건부 UNet2DModel을 허브 배치의 폴더로 준다: model=폴더",
-                en="give a class-conditional UNet2DModel, its last class the null class, in the hub's layout: "
-                "model=FOLDER",
-            ),
-        )
+def refuse_halving(lab: Lab, config: Config) -> None:
+    """DenoisedError where the steps of a network that predicts ε are to be halved."""
     if config.halvings and lab.checkpoint.parameterisation == "epsilon":
         raise DenoisedError(
             say(
@@ -210,14 +196,15 @@ def null_class(lab: Lab, config: Config) -> int:
             ),
             help="halvings=0",
         )
-    return lab.checkpoint.classes
 
 
 def reproduce(lab: Lab, config: Config) -> None:
     """At equally many steps: the teacher with guidance and without, and the student at half the evaluations."""
-    null, schedule, kind = null_class(lab, config), lab.checkpoint.schedule, lab.checkpoint.parameterisation
+    null = null_class(lab, of_data=True)
+    refuse_halving(lab, config)
+    schedule, kind = lab.checkpoint.schedule, lab.checkpoint.parameterisation
     lab.timesteps(config.steps, "trailing")  # refuses a grid longer than the schedule
-    classes, sample = lab.labels(), clipped_ddim if config.clip else ddim
+    classes = lab.labels()
     assert classes is not None
     many: dict[float, Tensor] = {}  # the guided teacher's pictures at `config.steps`
     for steps, network in list(students(lab, config, null)):  # all of them before any is measured
@@ -229,7 +216,7 @@ def reproduce(lab: Lab, config: Config) -> None:
             with lab.arm(name, steps=steps, w=w) as arm:
                 if denoiser is student:
                     arm.parameters_trained = sum(p.numel() for p in network.parameters())
-                arm.images = sample(denoiser, lab.noise(), grid, condition=condition)
+                arm.images = ddim(denoiser, lab.noise(), grid, clip=config.clip, condition=condition)
             arm.measure("fid", "kid", "precision", "recall", reference=lab.reference())
             if lab.world == "emoji":
                 record_class_accuracy(lab, arm, classes)

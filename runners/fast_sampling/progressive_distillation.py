@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from denoised.diffusion.denoiser import Denoiser, Network, Parameterisation, predict
-from denoised.diffusion.distillation import clipped_ddim, one_step, one_step_target
+from denoised.diffusion.distillation import one_step, one_step_target
 from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.diffusion.training import train_annealed, train_averaged
@@ -227,8 +227,8 @@ def reproduce(lab: Lab, config: Config) -> None:
         with lab.arm(name, steps=steps) as arm:
             if name != "teacher" or config.teacher_updates:
                 arm.parameters_trained = sum(p.numel() for p in network.parameters())
-            grid, sample = timesteps(schedule.T, steps), clipped_ddim if config.clip else ddim
-            arm.images = sample(denoiser, lab.noise(), grid, condition=lab.labels())
+            grid = timesteps(schedule.T, steps)
+            arm.images = ddim(denoiser, lab.noise(), grid, clip=config.clip, condition=lab.labels())
         arm.measure("fid", "kid", "precision", "recall", reference=real)
     for steps in sorted(steps for name, steps, _ in networks if name == "student" and steps <= 8):
         lab.claim("fid", "student", "<", "teacher", at={"steps": steps})

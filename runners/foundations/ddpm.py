@@ -30,12 +30,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from denoised.diffusion.bounds import Chain, Reverse, bound, chain, posterior_mean, rows, to_levels
-from denoised.diffusion.denoiser import Denoiser, Network, Prediction, predict
-from denoised.diffusion.random import Noise, SampleGenerators
+from denoised.diffusion.bounds import chain, fixed_variance, to_levels
+from denoised.diffusion.denoiser import Denoiser, Network, Prediction
+from denoised.diffusion.random import Noise
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.diffusion.training import train_averaged
 from denoised.lab.lab import Lab
+from denoised.lab.likelihoods import Nll, bits, bounded
 from denoised.metrics.scores import bits_per_dimension
 
 T = 1000  # timesteps, § 4
@@ -190,31 +191,10 @@ def sample(
     return x
 
 
-def reverse(network: Network, steps: Chain) -> Reverse:
-    """p(x_{t-1} | x_t) with the variance β, for the bound: the mean of Eq. 7 at the clipped prediction of x0."""
-    log_variance = torch.cat(
-        [steps.log_large[:-1], steps.log_small[-1:]]
-    )  # the decoder's as in the official code
-
-    def step(x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        t = steps.t[k]
-        a, s = steps.schedule.signal_and_noise(t, x)
-        x0 = predict(network(x, t.to(x.device), None), x, a, s, "epsilon").x0.clamp(-1, 1)
-        return posterior_mean(steps, k, x0, x), rows(log_variance, k, x)
-
-    return step
-
-
-@torch.inference_mode()
-def bits(lab: Lab, network: Network, pictures: Tensor, schedule: Schedule, config: Config) -> Tensor:
-    """The bound on the bits per dimension of each 8-bit picture (n, 3, h, w): (n,). Eq. 5, Table 1."""
-    steps, size = chain(schedule, range(schedule.T - 1, -1, -1)), lab.settings.batch
-    nll = []
-    for start in range(0, len(pictures), size):
-        x0 = pictures[start : start + size].to(lab.device)
-        noise = SampleGenerators(MEASURING + lab.seed, range(start, start + len(x0)))
-        nll.append(bound(reverse(network, steps), x0, steps, noise, config.bound_draws or None))
-    return bits_per_dimension(torch.cat(nll), pictures[0].numel())
+def nll(network: Network, schedule: Schedule, config: Config) -> Nll:
+    """The bound on -log p of 8-bit pictures (n, 3, h, w), in nats, with the variance β. Eq. 5."""
+    steps = chain(schedule, range(schedule.T - 1, -1, -1))
+    return bounded(fixed_variance(network, "epsilon", steps, "large"), steps, config.bound_draws or None)
 
 
 def reproduce(lab: Lab, config: Config) -> None:
@@ -243,7 +223,7 @@ def reproduce(lab: Lab, config: Config) -> None:
                 generator=lab.generator(),
             )
         arm.measure("fid", "kid", "precision", "recall", reference=real)
-        values = bits(lab, lab.call(network), held_out, schedule, config)
+        values = bits(lab, nll(lab.call(network), schedule, config), held_out, MEASURING)
         arm.record("bits-per-dimension", values, by=bits_per_dimension)
     lab.claim("fid", "l_simple", "<", "l_vlb")
     lab.claim("bits-per-dimension", "l_vlb", "<", "l_simple")

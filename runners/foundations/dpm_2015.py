@@ -150,11 +150,9 @@ def train(points: Tensor, steps: int, config: Config, generator: torch.Generator
         lab.advance()
         return bound(model, points[chosen], eps).mean()
 
-    average = train_averaged(
+    return train_averaged(
         model, loss, steps=config.updates, learning_rate=config.learning_rate, ema=config.ema
     )
-    assert isinstance(average, Model)
-    return average
 
 
 @torch.no_grad()

@@ -27,12 +27,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denoised.diffusion.bounds import Chain, Reverse, bound, chain, posterior_mean, rows, term, to_levels
+from denoised.diffusion.bounds import Chain, Reverse, chain, posterior_mean, rows, term, to_levels
 from denoised.diffusion.denoiser import Denoiser, Network, predict
-from denoised.diffusion.random import Noise, SampleGenerators
+from denoised.diffusion.random import Noise
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.diffusion.training import train_averaged
 from denoised.lab.lab import Lab
+from denoised.lab.likelihoods import bits, bounded
 from denoised.metrics.scores import bits_per_dimension
 
 MEASURING = 2102_09672  # added to the seed of the noise that bounds are measured with: no other stream has it
@@ -204,18 +205,6 @@ def reverse(network: Network, steps: Chain, variance: str) -> Reverse:
     return step
 
 
-@torch.inference_mode()
-def bits(lab: Lab, network: Network, pictures: Tensor, steps: Chain, variance: str, config: Config) -> Tensor:
-    """The bound on the bits per dimension of 8-bit pictures (n, 3, h, w) under the chain `steps`: (n,)."""
-    model, size = reverse(network, steps, variance), lab.settings.batch
-    nll = []
-    for start in range(0, len(pictures), size):
-        x0 = pictures[start : start + size].to(lab.device)
-        noise = SampleGenerators(MEASURING + lab.seed, range(start, start + len(x0)))
-        nll.append(bound(model, x0, steps, noise, kl_terms(config, len(steps))))
-    return bits_per_dimension(torch.cat(nll), pictures[0].numel())
-
-
 def reproduce(lab: Lab, config: Config) -> None:
     """Learned variances against fixed ones after equal training, on strided chains. Table 2 and § 4."""
     schedule = Schedule.cosine(config.T)
@@ -232,6 +221,7 @@ def reproduce(lab: Lab, config: Config) -> None:
         trained[name] = train(lab, network, whole, vlb_weight, config)
     for steps in config.steps:
         grid = timesteps(config.T, steps, "linspace")
+        strided = chain(schedule, grid)
         for name, (source, variance) in ARMS.items():
             network = trained[source]
             denoiser = lab.wrap(network, schedule, "epsilon")
@@ -239,8 +229,9 @@ def reproduce(lab: Lab, config: Config) -> None:
                 arm.parameters_trained = sum(p.numel() for p in network.parameters())
                 arm.images = sample(denoiser, lab.noise(), grid, variance=variance, generator=lab.generator())
             arm.measure("fid", "kid", reference=real)
-            values = bits(lab, lab.call(network), held_out, chain(schedule, grid), variance, config)
-            arm.record("bits-per-dimension", values, by=bits_per_dimension)
+            model = reverse(lab.call(network), strided, variance)
+            nll = bounded(model, strided, kl_terms(config, steps))
+            arm.record("bits-per-dimension", bits(lab, nll, held_out, MEASURING), by=bits_per_dimension)
     for steps in config.steps:
         if 25 <= steps <= 100:  # the budgets of the claim
             for fixed in ("l_simple_small", "l_simple_large"):

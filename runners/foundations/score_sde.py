@@ -31,16 +31,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from denoised.diffusion.bounds import bound, chain, to_levels
+from denoised.diffusion.bounds import Variance, chain, fixed_variance, to_levels
 from denoised.diffusion.continuous import Levels, predict_at, predict_through
 from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.random import Noise, SampleGenerators
-from denoised.diffusion.reverse import Variance, fixed_variance
 from denoised.diffusion.schedule import per_row
 from denoised.diffusion.sde import SDE, VE, VP, Predict, flow, score, transition, with_divergence
 from denoised.errors import DenoisedError
 from denoised.lab.lab import Lab
-from denoised.lab.likelihoods import bits
+from denoised.lab.likelihoods import Nll, bits, bounded
 from denoised.language import say
 from denoised.metrics.scores import bits_per_dimension
 
@@ -237,13 +236,13 @@ def _likelihoods(lab: Lab, config: Config) -> None:
         probe = torch.where(noise.randn_like(x) < 0, -1.0, 1.0)
         return -log_likelihood(ask, levels, x + STEP * u, sde, steps, probe)
 
-    @torch.inference_mode()
-    def bounded(x: Tensor, noise: SampleGenerators, variance: Variance) -> Tensor:
-        model = fixed_variance(network, kind, whole, variance)
-        return bound(model, x, whole, noise, config.bound_draws or None)
+    def bound(variance: Variance) -> Nll:
+        return bounded(fixed_variance(network, kind, whole, variance), whole, config.bound_draws or None)
 
-    plans = {f"ode-{steps}": (partial(ode, steps=steps), STEP) for steps in config.likelihood_steps}
-    plans |= {f"bound-{name}": (partial(bounded, variance=name), 1.0) for name in ("large", "small")}
+    plans: dict[str, tuple[Nll, float]] = {
+        f"ode-{steps}": (partial(ode, steps=steps), STEP) for steps in config.likelihood_steps
+    }
+    plans |= {"bound-large": (bound("large"), 1.0), "bound-small": (bound("small"), 1.0)}
     for name, (nll, width) in plans.items():
         with lab.arm(name) as arm:
             values = bits(lab, nll, pictures, MEASURING) - math.log2(width)

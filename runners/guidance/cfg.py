@@ -3,7 +3,7 @@
 The paper's symbols and the code's:
     z_λ -> x      c -> condition      ∅, the null token -> the network's last class
     ε_θ(z_λ, c), ε_θ(z_λ) -> one network in one batch of two halves      w -> scale - 1
-    ε̃ (Eq. 6) -> guided_eps, what `classifier_free` computes      x̃ (Algorithm 2) -> prediction.x0
+    ε̃ (Eq. 6) -> guided_eps, what `guided` computes      x̃ (Algorithm 2) -> prediction.x0
 
 Details that matter:
 - One network is both models: in training the class is replaced by the null class in a tenth of the examples
@@ -28,15 +28,13 @@ import torch
 from torch import Tensor
 
 from denoised.diffusion.denoiser import Denoiser
-from denoised.diffusion.guidance import classifier_free
+from denoised.diffusion.guidance import guided
 from denoised.diffusion.random import Noise
 from denoised.diffusion.samplers import ancestral_step
-from denoised.errors import DenoisedError
+from denoised.lab.guiding import null_class
+from denoised.lab.judging import CLASS_ACCURACY, JUDGE, record_class_accuracy
 from denoised.lab.lab import Arm, Lab
-from denoised.language import say
 from denoised.metrics.scores import inception_score
-
-JUDGE = "zoo/emoji-judge: attributes of emoji scenes"
 
 
 @dataclass
@@ -77,14 +75,6 @@ def guided_eps(eps_null: Tensor, eps_condition: Tensor, w: float) -> Tensor:
     return (1 + w) * eps_condition - w * eps_null
 
 
-def guided(denoiser: Denoiser, null_class: int, scale: float) -> Denoiser:
-    """The denoiser guided at scale s = 1 + w, two rows a picture; at s = 1 the denoiser as it was."""
-    if scale != 1:
-        denoiser.network = classifier_free(denoiser.network, torch.tensor(null_class), scale)
-        denoiser.passes = 2
-    return denoiser
-
-
 def sample(
     denoiser: Denoiser,
     x: Tensor,
@@ -108,28 +98,6 @@ def network_rows(config: Config, images: int) -> int:
     return (1 + 2 * len(config.scales)) * config.steps * images
 
 
-def null_class(lab: Lab) -> int:
-    """The network's null class. DenoisedError for a network that knows no classes, where possible unread."""
-    model = lab.settings.model
-    assert model is not None
-    unread = model.name in ("ddpm-cifar10", "cifar10-conditional") and model.folder is None
-    if unread or model.name == "ddpm-cifar10" or lab.checkpoint.classes is None:
-        raise DenoisedError(
-            say(
-                ko="가이던스에는 클래스와 무조건 클래스를 아는 네트워크가 필요하다: "
-                f"{model.name}로는 가이던스를 걸 수 없다",
-                en=f"guidance needs a network that knows classes and a null class: {model.name} cannot be guided",
-            ),
-            help=say(
-                ko="무조건 클래스를 마지막 클래스로 둔 클래스 조건부 UNet2DModel을 허브 배치의 폴더로 준다: "
-                "model=폴더",
-                en="give a class-conditional UNet2DModel, its last class being the null class, as a folder in the "
-                "hub's layout: model=FOLDER",
-            ),
-        )
-    return lab.checkpoint.classes
-
-
 def arm_name(scale: float) -> str:
     """One name for each scale, so that a claim can set one scale against another."""
     return "unguided" if scale == 1 else f"guided-{scale:g}"
@@ -140,10 +108,9 @@ def measure(lab: Lab, arm: Arm, classes: Tensor) -> None:
     arm.measure("fid", "kid", "precision", "recall", reference=lab.reference())
     if lab.world != "emoji":
         return
+    record_class_accuracy(lab, arm, classes)
     judge, images = lab.judge(), arm.images
     assert images is not None
-    right = judge.agrees(judge(images), {"object": classes.cpu()})["object"]
-    arm.record("class-accuracy[emoji-judge]", right, by=judge.agrees, extractor=JUDGE)
     with torch.inference_mode():
         read = torch.cat(
             [judge.log_probabilities(p.to(lab.device), "object") for p in images.split(256)]
@@ -179,6 +146,6 @@ def state_claims(lab: Lab, config: Config) -> None:
     lab.claim("precision", largest, ">", "unguided")
     lab.claim("recall", largest, "<", "unguided")
     if lab.world == "emoji":
-        lab.claim("class-accuracy[emoji-judge]", largest, ">", "unguided")
+        lab.claim(CLASS_ACCURACY, largest, ">", "unguided")
         lab.claim("is[emoji-judge]", smallest, ">", "unguided")
         lab.claim("is[emoji-judge]", largest, ">", smallest)

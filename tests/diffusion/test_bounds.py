@@ -16,6 +16,7 @@ from denoised.diffusion.bounds import (
     bin_log_likelihood,
     bound,
     chain,
+    fixed_variance,
     normal_kl,
     normal_nll,
     posterior_mean,
@@ -25,7 +26,9 @@ from denoised.diffusion.bounds import (
     term,
     to_levels,
 )
+from denoised.diffusion.denoiser import Prediction
 from denoised.diffusion.random import SampleGenerators
+from denoised.diffusion.reverse import posterior
 from denoised.diffusion.schedule import Schedule, timesteps
 
 BINS = torch.arange(LEVELS, dtype=torch.float64) / 127.5 - 1
@@ -181,3 +184,25 @@ def test_a_rows_estimate_does_not_depend_on_its_batch() -> None:
     together = bound(model, x0, steps, SampleGenerators(5, range(4)), draws=2)
     alone = bound(model, x0[2:], steps, SampleGenerators(5, range(2, 4)), draws=2)
     torch.testing.assert_close(together[2:], alone)
+
+
+def test_a_model_of_the_bound_has_either_variance_and_clips_x0() -> None:
+    schedule = Schedule.linear()
+    steps = chain(schedule, [900, 500, 100, 0])
+
+    def network(x: Tensor, t: Tensor, _: Tensor | None) -> Tensor:
+        return torch.full_like(x, 3.0)  # x0
+
+    x, k = torch.full((4, 1), 0.7).double(), torch.arange(4)
+    small_mean, small = fixed_variance(network, "sample", steps, "small")(x, k)
+    mean, large = fixed_variance(network, "sample", steps, "large")(x, k)
+    torch.testing.assert_close(mean, small_mean)
+    for i, (t, t_next) in enumerate([(900, 500), (500, 100), (100, 0)]):
+        clipped = Prediction(torch.ones(1, 1).double(), x[:1], 1.0, 1.0)
+        expected, variance = posterior(x[:1], clipped, t, t_next, schedule)
+        assert float(mean[i]) == pytest.approx(float(expected))
+        assert float(small[i].exp()) == pytest.approx(variance)
+        beta = 1 - schedule.alpha_bar(t) / schedule.alpha_bar(t_next)
+        assert float(large[i].exp()) == pytest.approx(beta)
+    assert float(mean[3]) == pytest.approx(1)
+    assert float(large[3]) == float(small[3]) == float(small[2])

@@ -1,4 +1,4 @@
-"""DDPM's reverse step against Bayes' rule for Gaussians, and as a model for the bound."""
+"""DDPM's reverse step against Bayes' rule for Gaussians."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
-from denoised.diffusion.bounds import chain
 from denoised.diffusion.denoiser import Prediction
-from denoised.diffusion.reverse import fixed_variance, posterior
+from denoised.diffusion.reverse import posterior
 from denoised.diffusion.schedule import Schedule
 
 
@@ -35,25 +33,3 @@ def test_the_last_step_ends_in_x0() -> None:
     mean, variance = posterior(x, Prediction(x0, x, 1.0, 1.0), 30, -1, Schedule.cosine())
     torch.testing.assert_close(mean, x0)
     assert variance == 0
-
-
-def test_a_model_of_the_bound_has_either_variance_and_clips_x0() -> None:
-    schedule = Schedule.linear()
-    steps = chain(schedule, [900, 500, 100, 0])
-
-    def network(x: Tensor, t: Tensor, _: Tensor | None) -> Tensor:
-        return torch.full_like(x, 3.0)  # x0
-
-    x, k = torch.full((4, 1), 0.7).double(), torch.arange(4)
-    small_mean, small = fixed_variance(network, "sample", steps, "small")(x, k)
-    mean, large = fixed_variance(network, "sample", steps, "large")(x, k)
-    torch.testing.assert_close(mean, small_mean)
-    for i, (t, t_next) in enumerate([(900, 500), (500, 100), (100, 0)]):
-        clipped = Prediction(torch.ones(1, 1).double(), x[:1], 1.0, 1.0)
-        expected, variance = posterior(x[:1], clipped, t, t_next, schedule)
-        assert float(mean[i]) == pytest.approx(float(expected))
-        assert float(small[i].exp()) == pytest.approx(variance)
-        beta = 1 - schedule.alpha_bar(t) / schedule.alpha_bar(t_next)
-        assert float(large[i].exp()) == pytest.approx(beta)
-    assert float(mean[3]) == pytest.approx(1)
-    assert float(large[3]) == float(small[3]) == float(small[2])

@@ -24,7 +24,15 @@ def test_it_is_the_ddim_of_the_paper() -> None:
 
     denoiser = Denoiser(network, Schedule.cosine(), "v_prediction")
     grid = timesteps(1000, 7)
-    torch.testing.assert_close(ddim(denoiser, x, grid), sample(denoiser, x, grid, clip=False))
+    for clip in (False, True):
+        torch.testing.assert_close(ddim(denoiser, x, grid, clip=clip), sample(denoiser, x, grid, clip=clip))
+
+
+def test_with_clipping_it_ends_in_range() -> None:
+    x, grid = torch.tensor([[-2.0], [0.5]]), timesteps(1000, 5)
+    wild = Denoiser(lambda x, t, condition: 3 * torch.sign(x), Schedule.cosine(), "sample")
+    torch.testing.assert_close(ddim(wild, x, grid, clip=True), torch.sign(x))  # x0 is ±1 at every step
+    torch.testing.assert_close(ddim(wild, x, grid), 3 * torch.sign(x))
 
 
 @pytest.mark.parametrize(("t", "t_next"), [(999, 800), (300, 299), (20, -1)])

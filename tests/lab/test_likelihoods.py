@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from denoised.diffusion.bounds import bound, chain, to_levels
 from denoised.diffusion.random import SampleGenerators
-from denoised.lab.likelihoods import bits
+from denoised.diffusion.schedule import Schedule
+from denoised.lab.likelihoods import bits, bounded
 from tests.runners.pixel_lab import pixel_lab
 
 
@@ -34,3 +36,16 @@ def test_a_picture_has_the_same_noise_whatever_the_batch_and_another_for_another
     torch.testing.assert_close(found[0], found[1])
     for other in (bits(pixel_lab(seed=1), nll, pictures, 7), bits(pixel_lab(), nll, pictures, 8)):
         assert bool((other != found[0]).all())
+
+
+def test_a_bound_is_the_sum_of_its_terms_and_keeps_no_gradient() -> None:
+    steps, noise = chain(Schedule.linear(), [999, 500, 0]), SampleGenerators(0, range(2))
+    x0, scale = to_levels(torch.rand(2, 3, 2, 2)), torch.tensor(0.5, requires_grad=True)
+
+    def reverse(x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        return scale * x, torch.zeros_like(x)
+
+    found = bounded(reverse, steps)(x0, noise)
+    expected = bound(reverse, x0, steps, SampleGenerators(0, range(2)))
+    torch.testing.assert_close(found, expected.detach())
+    assert expected.requires_grad and not found.requires_grad

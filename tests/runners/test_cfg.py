@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,13 @@ from torch import Tensor
 
 from denoised.cli import main
 from denoised.diffusion.denoiser import Denoiser
-from denoised.diffusion.guidance import guide
+from denoised.diffusion.guidance import guide, guided
 from denoised.diffusion.random import SampleGenerators
 from denoised.diffusion.schedule import Schedule, timesteps
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.record import read_record
-from denoised.lab.settings import ModelSettings
 from runners.foundations import ddpm
-from runners.guidance.cfg import Config, guided, guided_eps, network_rows, null_class, reproduce, sample
+from runners.guidance.cfg import Config, guided_eps, network_rows, reproduce, sample
 from tests.runners.pixel_lab import pixel_lab
 
 SPREAD, CENTRES = 0.3, (-0.5, 0.5)  # two classes N(±0.5, 0.3²), drawn equally often
@@ -147,18 +145,6 @@ def test_an_unconditional_network_cannot_be_guided() -> None:
     with pytest.raises(DenoisedError, match="emoji-pixel cannot be guided"):
         reproduce(lab, Config(steps=1))
     assert not lab.arms
-
-
-@pytest.mark.parametrize(
-    "model", [ModelSettings("ddpm-cifar10", "nowhere"), ModelSettings("cifar10-conditional")]
-)
-def test_a_network_known_not_to_do_is_refused_before_it_is_read(model: ModelSettings) -> None:
-    lab = pixel_lab()
-    lab.settings = replace(lab.settings, model=model)
-    del lab.inputs.checkpoint  # reading it would now fail otherwise
-    with pytest.raises(DenoisedError, match=f"{model.name} cannot be guided") as told:
-        null_class(lab)
-    assert told.value.help is not None and "model=" in told.value.help
 
 
 def test_the_paper_scale_says_which_network_it_needs(

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from denoised.diffusion.bounds import bin_log_likelihood, chain, prior_kl
 from denoised.diffusion.denoiser import Denoiser, Prediction
 from denoised.diffusion.schedule import Schedule, timesteps
+from denoised.lab.likelihoods import bits
 from runners.foundations.ddpm import (
+    MEASURING,
     Config,
-    bits,
     loss,
     network_rows,
+    nll,
     posterior,
     reproduce,
     sample,
@@ -165,7 +167,7 @@ def test_the_bound_of_a_network_that_knows_the_data_is_what_the_variances_cost()
     decoder = -bin_log_likelihood(torch.tensor(value), torch.tensor(value), steps.log_small[-1])
     each = 0.5 * (log_r.exp() - 1 - log_r).sum() + decoder
     nats = 12 * float(each) + float(prior_kl(pictures, schedule, 999)[0])
-    got = bits(lab, perfect, pictures, schedule, Config(bound_draws=0))
+    got = bits(lab, nll(perfect, schedule, Config(bound_draws=0)), pictures, MEASURING)
     torch.testing.assert_close(
         got, torch.full((2,), nats / 12 / math.log(2), dtype=torch.float64), rtol=1e-6, atol=0
     )

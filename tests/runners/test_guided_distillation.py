@@ -14,7 +14,6 @@ from denoised.diffusion.guidance import classifier_free
 from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import timesteps
 from denoised.errors import DenoisedError
-from denoised.lab.settings import ModelSettings
 from denoised.zoo.load import as_network
 from runners.fast_sampling.guided_distillation import (
     ACCURACY_MARGIN,
@@ -22,7 +21,6 @@ from runners.fast_sampling.guided_distillation import (
     Config,
     guided_output,
     network_rows,
-    null_class,
     reproduce,
     train,
     two_steps_in_one,
@@ -173,18 +171,6 @@ def test_reproduce_halves_the_evaluations_and_then_the_steps() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Config(**settings)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "model", [ModelSettings("ddpm-cifar10", "nowhere"), ModelSettings("cifar10-conditional")]
-)
-def test_a_network_known_not_to_do_is_refused_before_it_is_read(model: ModelSettings) -> None:
-    lab = pixel_lab()
-    lab.settings = replace(lab.settings, model=model)
-    del lab.inputs.checkpoint  # reading it would now fail otherwise
-    with pytest.raises(DenoisedError, match=f"{model.name} is not") as told:
-        null_class(lab, Config())
-    assert told.value.help is not None and "model=" in told.value.help
 
 
 def test_what_cannot_be_guided_or_halved_is_refused_before_any_work() -> None:
