@@ -466,6 +466,42 @@ def site_serve(
     serve(find_root(), port)
 
 
+image = typer.Typer(
+    cls=Commands, context_settings=SETTINGS, help=both(ko="컨테이너 이미지.", en="The container image.")
+)
+app.add_typer(image, name="image")
+
+
+@image.command(
+    "build",
+    help=both(
+        ko="이 체크아웃으로 이미지 denoised:cpu를 만든다. --cuda면 denoised:cuda를 만든다.",
+        en="Build the image denoised:cpu from this checkout; with --cuda, denoised:cuda.",
+    ),
+)
+def image_build(
+    cuda: Annotated[
+        bool,
+        typer.Option(
+            "--cuda", help=both(ko="GPU용: torch를 CUDA와 함께 넣는다.", en="For GPUs: torch with CUDA.")
+        ),
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help=both(
+                ko="바탕 이미지: Python 3.11 이상과 venv가 있는 데비안.",
+                en="The base image: a Debian with Python 3.11 or newer and venv.",
+            ),
+        ),
+    ] = None,
+) -> None:
+    from denoised.engine.command import build_command
+
+    build_command(find_root(), target="cuda" if cuda else "cpu", base=base)
+
+
 def _catalog_path(chosen: Path | None) -> Path:
     return find_root() / CATALOG if chosen is None else chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -43,13 +44,18 @@ def cpu_name() -> str:
 
 
 def describe_code(root: Path, runner: Path) -> dict[str, Any]:
-    """The record's `code`: package version, commit and whether the checkout differs from it."""
+    """The record's `code`: package version, commit and whether the checkout differs from it.
+
+    An image is no checkout: it knows its commit from DENOISED_COMMIT, which ends in -dirty where it differed.
+    """
     commit = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain")
+    dirty = None if commit is None else bool(_git(root, "status", "--porcelain"))
+    if commit is None and (built_from := os.environ.get("DENOISED_COMMIT")):
+        commit, dirty = built_from.removesuffix("-dirty"), built_from.endswith("-dirty")
     return {
         "version": denoised.__version__,
         "commit": commit,
-        "dirty": None if commit is None else bool(status),
+        "dirty": dirty,
         "runner_sha256": sha256_of(runner),
     }
 
