@@ -3,7 +3,7 @@
     python benchmarks/sampling.py [--write] [--quick]
 
 Both sides draw from the same noise on the same grid with equally many network evaluations, in one process on one
-thread, interleaved; the minimum CPU time of five rounds counts. That they draw the same pictures is checked first:
+thread, interleaved; the minimum CPU time of eleven rounds counts. That they draw the same pictures is checked first:
 a difference above 1e-5, or another number of evaluations, ends the benchmark. Only the cold start runs in
 processes of its own, from the interpreter's start to a PNG file. --write keeps the table in
 site/assets/benchmarks/sampling.json, which the site's page of comparisons shows; --quick checks that both sides
@@ -52,7 +52,7 @@ from denoised.zoo.text_to_image import TextToImage, load_text_to_image
 from runners.fast_sampling import dpm_solver
 from runners.foundations import ddim as ddim_runner
 
-ROUNDS, TOLERANCE = 5, 1e-5
+ROUNDS, TOLERANCE = 11, 1e-5
 ROOT = Path(__file__).resolve().parents[1]
 PIXEL, TEXT = ROOT / "zoo" / "emoji-pixel", ROOT / "zoo" / "emoji-t2i"
 PROMPT = "a red apple on a blue background"

@@ -117,7 +117,7 @@ def commit_arguments(root: Path) -> dict[str, str]:
     if shutil.which("git") is None or not (commit := git("rev-parse", "HEAD")):
         return {"COMMIT": "", "CREATED": "", "SOURCE": "", "SOURCE_DATE_EPOCH": "0"}
     dirty = "-dirty" if git("status", "--porcelain") else ""
-    origin = git("remote", "get-url", "origin")
+    origin = re.sub("//[^/@]*@", "//", git("remote", "get-url", "origin"))  # it may hold a password
     return {
         "SOURCE": origin
         if origin.startswith("https://")

@@ -61,7 +61,7 @@ def test_the_image_knows_the_commit_it_was_built_from(
     commit = git(tmp_path, "rev-parse", "HEAD").strip()
     clean = image.commit_arguments(tmp_path)
     assert clean["COMMIT"] == commit and clean["SOURCE_DATE_EPOCH"].isdigit() and clean["SOURCE"] == ""
-    git(tmp_path, "remote", "add", "origin", "https://example.org/denoised.git")
+    git(tmp_path, "remote", "add", "origin", "https://someone:secret@example.org/denoised.git")
     assert image.commit_arguments(tmp_path)["SOURCE"] == "https://example.org/denoised.git"
     (tmp_path / "new.py").write_text("")
     dirty = image.commit_arguments(tmp_path)
