@@ -19,7 +19,7 @@ LOG = "outputs/image-build.log"
 
 
 def build_command(root: Path, *, target: Target, base: str | None) -> None:
-    """Build the image, say what it is called and how large it is, and what to type next."""
+    """Build the image, say what it is called, how large it is and where its log lies."""
     started = time.monotonic()
     with _Display(Console(stderr=True)) as display:
         built = build(root, target, base=base, log=root / LOG, report=display.tell)

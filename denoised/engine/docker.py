@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import docker
 import requests
 from docker.errors import DockerException
 
-import docker
 from denoised.errors import DenoisedError, Exit
 from denoised.language import say
 from denoised.terminal import cut

@@ -119,9 +119,7 @@ def commit_arguments(root: Path) -> dict[str, str]:
     dirty = "-dirty" if git("status", "--porcelain") else ""
     origin = re.sub("//[^/@]*@", "//", git("remote", "get-url", "origin"))  # it may hold a password
     return {
-        "SOURCE": origin
-        if origin.startswith("https://")
-        else "",  # a path or a host of one's own says nothing
+        "SOURCE": origin if origin.startswith("https://") else "",  # a path of one's own says nothing
         "COMMIT": commit + dirty,
         "CREATED": git("show", "--no-patch", "--format=%cI", "HEAD"),
         "SOURCE_DATE_EPOCH": git("show", "--no-patch", "--format=%ct", "HEAD"),
