@@ -35,7 +35,7 @@ class _Model(BaseModel):
 
 
 class Entry(_Model):
-    """Which paper, and the hash of its catalog entry at the time (see `entry_sha256`)."""
+    """Which paper, and the hash of its catalog entry's claim at the time (see `entry_sha256`)."""
 
     id: Name
     entry_sha256: Sha256

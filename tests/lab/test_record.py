@@ -253,9 +253,16 @@ def test_the_entry_hash_changes_with_the_entry() -> None:
 
     class Entry(BaseModel):
         id: str
+        title: str = "Denoising"
+        claim: dict[str, str] = {"ko": "더 낮다.", "en": "It is lower."}
+        tags: tuple[str, ...] = ()
 
     assert entry_sha256(Entry(id="ddim")) != entry_sha256(Entry(id="ddpm"))
     assert entry_sha256(Entry(id="가")) == entry_sha256(Entry(id="가"))
+    other = Entry(id="ddim", claim={"ko": "더 높다.", "en": "It is higher."})
+    assert entry_sha256(other) != entry_sha256(Entry(id="ddim"))
+    # A tag is no part of what a run measures: to correct one must not make a record look old.
+    assert entry_sha256(Entry(id="ddim", tags=("sampler",))) == entry_sha256(Entry(id="ddim"))
 
 
 def test_reading_a_record_does_not_import_torch() -> None:
