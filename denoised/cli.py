@@ -20,7 +20,7 @@ import typer
 from denoised import __version__
 from denoised.command_line import SETTINGS, Commands, bold, both, known, note, show_help
 from denoised.command_line import run as run_app
-from denoised.errors import Exit
+from denoised.errors import DenoisedError, Exit
 from denoised.language import reader_language, say
 from denoised.project import CATALOG, find_root
 
@@ -186,9 +186,30 @@ def run(
             ),
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--in",
+            metavar="docker",
+            help=both(
+                ko="격리된 컨테이너에서 돌린다. 먼저 denoised image build.",
+                en="In a confined container. First: denoised image build.",
+            ),
+        ),
+    ] = None,
     gpu: Annotated[
         bool, typer.Option("--gpu", help=both(ko="device=cuda와 같다.", en="The same as device=cuda."))
     ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help=both(
+                ko="컨테이너의 메모리. 기본: 4g, scale=paper는 기계의 9할.",
+                en="The container's memory. Default: 4g, at scale=paper nine tenths of the machine's.",
+            ),
+        ),
+    ] = None,
     rehearse: Annotated[
         bool,
         typer.Option(
@@ -213,9 +234,28 @@ def run(
         ),
     ] = False,
 ) -> None:
-    from denoised.lab.command import run_command
+    known("--in", where, ["docker"])
+    if where is None:
+        from denoised.lab.command import run_command
 
-    run_command(find_root(), id, overrides or [], rehearse=rehearse, gpu=gpu, out=out, publish=publish)
+        if memory is not None:
+            raise DenoisedError(
+                say(ko="--memory는 --in docker와 함께 쓴다", en="--memory goes with --in docker")
+            )
+        run_command(find_root(), id, overrides or [], rehearse=rehearse, gpu=gpu, out=out, publish=publish)
+    else:
+        from denoised.engine.contained import contained_run_command
+
+        contained_run_command(
+            find_root(),
+            id,
+            overrides or [],
+            rehearse=rehearse,
+            gpu=gpu,
+            memory=memory,
+            out=out,
+            publish=publish,
+        )
 
 
 @app.command(

@@ -17,7 +17,11 @@ from denoised.files import sha256_of
 
 
 def describe_environment(threads: int) -> dict[str, Any]:
-    """The record's `environment`."""
+    """The record's `environment`.
+
+    `container` is the image's digest, which whoever starts a container tells in DENOISED_IMAGE; an image that was
+    started without is "unknown", no container is None.
+    """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "python": platform.python_version(),
@@ -29,7 +33,7 @@ def describe_environment(threads: int) -> dict[str, Any]:
         "threads": threads,
         "gpu": gpu,
         "driver": _driver() if gpu else None,
-        "container": None,
+        "container": os.environ.get("DENOISED_IMAGE"),
     }
 
 

@@ -24,14 +24,19 @@ def runner_path(root: Path, paper: Paper) -> Path:
     return root / (paper.runner_module.replace(".", "/") + ".py")
 
 
-def load_runner(root: Path, catalog: Catalog, paper: Paper) -> ModuleType:
-    """Import the runner of a paper; DenoisedError (USAGE) lists the papers that have one."""
+def check_runner(root: Path, catalog: Catalog, paper: Paper) -> None:
+    """DenoisedError (USAGE) where a paper has no runner, with the papers that have one."""
     if not runner_path(root, paper).is_file():
         others = [p.id for p in catalog.papers if runner_path(root, p).is_file()]
         raise DenoisedError(
             say(ko=f"{paper.id}에는 아직 러너가 없다", en=f"{paper.id} has no runner yet"),
             help=say(ko=f"러너가 있는 논문: {', '.join(others)}", en=f"papers with one: {', '.join(others)}"),
         )
+
+
+def load_runner(root: Path, catalog: Catalog, paper: Paper) -> ModuleType:
+    """Import the runner of a paper; DenoisedError (USAGE) lists the papers that have one."""
+    check_runner(root, catalog, paper)
     return importlib.import_module(paper.runner_module)
 
 

@@ -106,7 +106,14 @@ def read_record(path: Path, *, paper: str | None = None, pictures: bool = False)
     `paper`: the id it must be about. `pictures`: also read every picture and compare its hash. Raises
     RecordError (INTEGRITY) that names what is wrong.
     """
-    record = _parse(_read(path, MAX_BYTES, path), path)
+    record, _, _ = _read_checked(path, paper, pictures)
+    return record
+
+
+def _read_checked(path: Path, paper: str | None, pictures: bool) -> tuple[Record, bytes, dict[str, bytes]]:
+    """A record that was checked, its bytes, and its pictures' where they were asked for."""
+    data = _read(path, MAX_BYTES, path)
+    record = _parse(data, path)
     if record.scale != path.stem:
         _bad(
             path,
@@ -116,21 +123,22 @@ def read_record(path: Path, *, paper: str | None = None, pictures: bool = False)
     if paper is not None and record.paper.id != paper:
         other = record.paper.id
         _bad(path, ko=f"다른 논문({other})의 기록이다", en=f"it is the record of another paper, {other}")
+    files = {}
     for picture in record.pictures if pictures else ():
-        data = _read(path.with_name(picture.path), MAX_PICTURE_BYTES, path)
-        if hashlib.sha256(data).hexdigest() != picture.sha256:
+        files[picture.path] = content = _read(path.with_name(picture.path), MAX_PICTURE_BYTES, path)
+        if hashlib.sha256(content).hexdigest() != picture.sha256:
             _bad(
                 path,
                 ko=f"그림 {picture.path}의 sha256이 기록과 다르다",
                 en=f"picture {picture.path} does not have the sha256 of the record",
             )
-        if _png_size(data) != (picture.width, picture.height):
+        if _png_size(content) != (picture.width, picture.height):
             _bad(
                 path,
                 ko=f"그림 {picture.path}의 크기가 기록과 다르다",
                 en=f"picture {picture.path} does not have the size of the record",
             )
-    return record
+    return record, data, files
 
 
 def _bad(path: Path, *, ko: str, en: str) -> NoReturn:
@@ -246,6 +254,25 @@ def write_record(
         _bad(path, ko=f"기록이 너무 크다: {size:,}바이트", en=f"the record is too large: {size:,} bytes")
     _parse(data, path)
 
+    _commit(path, data, files)
+    return path
+
+
+def adopt_record(source: Path, folder: Path, *, paper: str) -> Path:
+    """Put a record that somebody else wrote, such as a container, into `folder`, byte for byte; its new path.
+
+    It is checked as `read_record` does with its pictures, and what was checked is what is written. Raises RecordError
+    (INTEGRITY) and DenoisedError (RESOURCES) as `write_record` does.
+    """
+    _, data, files = _read_checked(source, paper, pictures=True)
+    path = folder / source.name
+    _commit(path, data, files)
+    return path
+
+
+def _commit(path: Path, data: bytes, files: Mapping[str, bytes]) -> None:
+    """Write a record and its pictures, the record last, and remove the pictures of the one before."""
+    folder, scale = path.parent, path.stem
     with _locked(path, len(data)) as directory:
         new: list[str] = []
         try:
@@ -262,7 +289,6 @@ def write_record(
         for name in os.listdir(directory):
             if ours.fullmatch(name) and name not in files:
                 _unlink(directory, name)
-    return path
 
 
 def _name_pictures(
