@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint serve site bench-metrics bench-sampling clean
+.PHONY: demo test lint serve site bench-metrics bench-sampling bench-container clean
 
 demo: .venv/.installed  ## reproduce DDIM against DDPM and build the site
 	$(BIN)/denoised run ddim
@@ -40,6 +40,9 @@ bench-metrics: .venv/.installed-test  ## the metrics' speed against torchmetrics
 
 bench-sampling: .venv/.installed  ## sampling's speed against diffusers, written for the site
 	$(BIN)/python benchmarks/sampling.py --write
+
+bench-container: .venv/.installed  ## what confinement costs; needs an engine and `denoised image build`
+	$(BIN)/python benchmarks/container.py
 
 clean:  ## remove everything that can be made again
 	rm -rf .venv build outputs

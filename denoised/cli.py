@@ -542,6 +542,18 @@ def image_build(
     build_command(find_root(), target="cuda" if cuda else "cpu", base=base)
 
 
+@app.command(
+    help=both(
+        ko="이 기계에 무엇이 있고, 없는 것이 무엇을 막으며, 무엇을 치면 되는지.",
+        en="What this machine has, what each missing thing prevents, and what to type.",
+    )
+)
+def doctor() -> None:
+    from denoised.doctor import doctor_command
+
+    doctor_command(find_root())
+
+
 def _catalog_path(chosen: Path | None) -> Path:
     return find_root() / CATALOG if chosen is None else chosen
 

@@ -25,6 +25,13 @@ def has_docker() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
 
 
+def has_image() -> bool:
+    if not has_docker():
+        return False
+    command = ["docker", "image", "inspect", "denoised:cpu"]
+    return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+
+
 def has_text_to_image() -> bool:
     return (find_root() / "zoo" / "emoji-t2i").is_dir()
 
@@ -32,6 +39,7 @@ def has_text_to_image() -> bool:
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (has_browser, "no Chromium: apt-get install chromium fonts-noto-cjk"),
     "text_to_image": (has_text_to_image, "zoo/emoji-t2i is not trained yet: denoised train emoji-t2i"),
+    "image": (has_image, "no image denoised:cpu: denoised image build"),
     "docker": (has_docker, "no container engine: apt-get install docker.io, then start dockerd"),
 }
 

@@ -21,9 +21,9 @@ from docker.models.images import Image
 
 from denoised.catalog import load
 from denoised.command_line import note
+from denoised.engine.confinement import Limits
 from denoised.engine.container import (
     Ended,
-    Limits,
     check_output,
     driver_name,
     image_of,

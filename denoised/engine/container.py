@@ -31,29 +31,15 @@ from docker.models.images import Image
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from denoised.catalog.characters import visible
+from denoised.engine.confinement import OUTPUT, Limits, size
 from denoised.errors import DenoisedError, Exit
 from denoised.language import say
 from denoised.terminal import cut
 
 LABEL = "denoised.driver"
-OUTPUT = "/out"
 NOBODY = 10001  # the image's own user, for drivers that are root
 GRACE = 10  # seconds between asking a container to stop and ending it
 _LINE = 400  # columns of a line that are shown
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a container may use. Sizes in bytes."""
-
-    memory: int = 4 * 2**30
-    cpus: float = 2.0
-    pids: int = 256
-    scratch: int = 512 * 2**20  # /tmp, which is memory
-    output: int = 256 * 2**20
-    files: int = 1000
-    words: int = 64 * 2**20  # that it may print
-    quiet: float = 120.0  # seconds of silence after which that is said
 
 
 @dataclass(frozen=True)
@@ -91,31 +77,10 @@ def confinement(
         "mem_limit": limits.memory,
         "memswap_limit": limits.memory,  # together with memory: no swap
         "nano_cpus": round(limits.cpus * 1e9),
-        "tmpfs": {"/tmp": f"size={limits.scratch}"},
+        "tmpfs": {"/tmp": f"size={size(limits.scratch)}"},
         "mounts": mounts,
         "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else None,
     }
-
-
-def docker_line(
-    image: str, arguments: Sequence[str], *, gpu: bool = False, limits: Limits | None = None
-) -> list[str]:
-    """The `docker run` that confines as `confinement` does, as words and options to join for a shell.
-
-    Some words are for the shell to fill in: the user's number, the image's digest, the current folder.
-    """
-    limits = limits or Limits()
-    return [
-        "docker run --rm --init --network none --read-only",
-        "--cap-drop ALL --security-opt no-new-privileges",
-        '--user "$(id -u):$(id -g)"',
-        f"--pids-limit {limits.pids} --memory {limits.memory} --memory-swap {limits.memory} --cpus {limits.cpus:g}",
-        f"--tmpfs /tmp:size={limits.scratch}",
-        f'--mount type=bind,source="$PWD/outputs/container",target={OUTPUT}',
-        f"--env DENOISED_IMAGE=\"$(docker image inspect --format '{{{{.Id}}}}' {image})\"",
-        *(["--gpus all"] if gpu else []),
-        " ".join([image, *arguments, "--out", OUTPUT]),
-    ]
 
 
 def own_user() -> str:
@@ -167,7 +132,7 @@ def run(
     Raises DenoisedError: NO_GPU where the engine cannot give one, RESOURCES for more output than is allowed, FAILED
     for more words than are allowed or a container that does not start, ENGINE where the engine goes away.
     """
-    with _told(client):
+    with _told():
         container = client.containers.create(
             image,
             list(arguments),
@@ -201,7 +166,7 @@ def end(container: Container) -> None:
 
 
 @contextmanager
-def _told(client: docker.DockerClient) -> Iterator[None]:
+def _told() -> Iterator[None]:
     """Turn an engine that fails or goes away in the middle into an error for a person."""
     try:
         yield

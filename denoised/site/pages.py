@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from denoised.catalog import Category, Paper
 from denoised.catalog.bibtex import bibtex
+from denoised.engine.confinement import docker_line
 from denoised.language import Language
 from denoised.numbers import short
 from denoised.site import plot
@@ -353,6 +354,7 @@ class Writer:
                 for picture in view.result.record.pictures
             ],
             plots=[each for scale in SCALES for each in plots(item, scale, self.words, self.language)],
+            docker_line=" \\\n  ".join(docker_line("denoised:cpu", ["run", paper.id])),
             config_example={"name": example[0], "override": example[1]} if example else None,
             note=rendered,
             bibtex=bibtex(paper).rstrip("\n"),

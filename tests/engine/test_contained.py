@@ -20,8 +20,9 @@ import pytest
 
 from denoised.cli import main
 from denoised.engine import contained
+from denoised.engine.confinement import Limits
 from denoised.engine.contained import STAGING, failure, limits_for
-from denoised.engine.container import LABEL, Ended, Limits, driver_name
+from denoised.engine.container import LABEL, Ended, driver_name
 from denoised.engine.docker import engine
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.record import read_record, write_record

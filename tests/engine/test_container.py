@@ -20,14 +20,13 @@ import docker
 import pytest
 
 from denoised.engine import container as module
+from denoised.engine.confinement import Limits, docker_line
 from denoised.engine.container import (
     LABEL,
     Ended,
-    Limits,
     check_output,
     check_size,
     confinement,
-    docker_line,
     driver_name,
     image_of,
     is_gone,
