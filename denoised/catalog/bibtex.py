@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
-from denoised.catalog.model import Paper, kebab
+from denoised.catalog.model import VENUE, Paper, kebab
 
 # Names as they stand in `venue`, before the year. A venue that is neither here nor below becomes a note.
 JOURNALS = {
@@ -43,8 +42,6 @@ CONFERENCES = frozenset(
         "WACV",
     }
 )
-
-_VENUE = re.compile(r"(?P<name>[A-Za-z0-9 ]+?) (?P<year>[0-9]{4})(?P<workshop> Workshop)?( \([^()]*\))?")
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -108,9 +105,9 @@ def bibtex(paper: Paper) -> str:
 
 
 def key(paper: Paper) -> str:
-    """The citation key: the first author's last name, the year of the first version, the id. song2020ddim"""
+    """The citation key: the first author's last name, the year of the first version where known, the id. song2020ddim"""
     surname = kebab(paper.authors[0]).rpartition("-")[2] if paper.authors else ""
-    return f"{surname}{paper.year}{paper.id.replace('-', '')}"
+    return f"{surname}{paper.year or ''}{paper.id.replace('-', '')}"
 
 
 def latex(text: str) -> str:
@@ -139,13 +136,13 @@ def _author(name: str) -> str:
 
 def _venue(paper: Paper) -> tuple[str, dict[str, str]]:
     """The kind of entry, and where and when the work appeared."""
-    match = _VENUE.fullmatch(paper.venue or "")
+    match = VENUE.fullmatch(paper.venue or "")
     if match and match["name"] in JOURNALS and not match["workshop"]:
         return "article", {"journal": JOURNALS[match["name"]], "year": match["year"]}
     if match and match["name"] in CONFERENCES:
         name = match["name"] + (" Workshop" if match["workshop"] else "")
         return "inproceedings", {"booktitle": latex(name), "year": match["year"]}
-    fields = {"year": str(paper.year)}
+    fields = {"year": str(paper.year)} if paper.year else {}
     if paper.venue and not paper.venue.startswith("arXiv"):
         fields["note"] = latex(paper.venue)
     return "misc", fields

@@ -300,6 +300,17 @@ CODES: Mapping[str, Code] = {
         Phrase(ko="두 번째", en="a second time"),
         Phrase(ko="하나를 지운다", en="delete one of the two"),
     ),
+    "E0219": Code(
+        Phrase(
+            ko="{field}: 정해진 표기가 아니다: {value}",
+            en="{field} is not in its canonical spelling: {value}",
+        ),
+        Phrase(ko="이름, 해, 그리고 괄호", en="a name, a year, perhaps brackets"),
+        Phrase(
+            ko='"NeurIPS 2021", "ICLR 2021 (Oral)", "NeurIPS 2022 Workshop"처럼 쓴다. arXiv뿐이면 venue를 쓰지 않는다',
+            en='as "NeurIPS 2021", "ICLR 2021 (Oral)" or "NeurIPS 2022 Workshop"; no venue where there is only arXiv',
+        ),
+    ),
     "E0301": Code(
         Phrase(ko="id {value} 항목이 이미 있다", en="there already is a paper with the id {value}"),
         Phrase(ko="처음은 {first}번째 줄", en="first on line {first}"),
@@ -319,12 +330,12 @@ CODES: Mapping[str, Code] = {
         Phrase(ko="{hint}", en="{hint}"),
     ),
     "E0304": Code(
-        Phrase(ko="builds_on: 카탈로그에 없는 논문이다 ({value})", en="builds_on: there is no paper {value}"),
+        Phrase(ko="{field}: 카탈로그에 없는 논문이다 ({value})", en="{field}: there is no paper {value}"),
         Phrase(ko="모르는 id", en="unknown id"),
         Phrase(ko="{hint}", en="{hint}"),
     ),
     "E0305": Code(
-        Phrase(ko="{value}: 자기 자신 위에 지은 논문은 없다", en="{value} cannot build on itself"),
+        Phrase(ko="{field}: {value} 항목이 자기 자신을 가리킨다", en="{field}: {value} names itself"),
         Phrase(ko="자기 자신", en="the entry itself"),
         Phrase(ko="이 id를 지운다", en="delete this id"),
     ),
@@ -344,8 +355,18 @@ CODES: Mapping[str, Code] = {
         ),
     ),
     "E0308": Code(
-        Phrase(ko="builds_on이 제자리로 돌아온다: {cycle}", en="builds_on goes in a circle: {cycle}"),
+        Phrase(ko="{field}: 제자리로 돌아온다: {cycle}", en="{field} goes in a circle: {cycle}"),
         Phrase(ko="돌아오는 고리", en="closes the circle"),
         Phrase(ko="나중 논문이 먼저 논문 위에 선다", en="the later paper builds on the earlier one"),
+    ),
+    "E0309": Code(
+        Phrase(ko="없는 태그이다: {value}", en="there is no tag {value}"),
+        Phrase(ko="모르는 태그", en="unknown tag"),
+        Phrase(ko="{hint}", en="{hint}"),
+    ),
+    "E0310": Code(
+        Phrase(ko="태그 {value} 항목이 이미 있다", en="there already is a tag {value}"),
+        Phrase(ko="처음은 {first}번째 줄", en="first on line {first}"),
+        Phrase(ko="하나를 지운다", en="delete one of the two"),
     ),
 }

@@ -55,8 +55,7 @@ def matches(paper: Paper, query: str) -> bool:
     """Whether every word of the query occurs somewhere in the entry, inside words too, in either language."""
     texts = [paper.id, paper.name, paper.title, paper.category, paper.links.arxiv or "", paper.venue or ""]
     texts += [*paper.authors, *paper.tags, paper.sentence.ko, paper.sentence.en]
-    if paper.claim:
-        texts += [paper.claim.ko, paper.claim.en]
+    texts += [text for each in (paper.claim, paper.test) if each for text in (each.ko, each.en)]
     haystack = "\n".join(texts).casefold()
     return all(word in haystack for word in unicodedata.normalize("NFC", query).casefold().split())
 
@@ -85,7 +84,8 @@ def _heads(papers: Sequence[Paper], standings: Sequence[Standing], language: Lan
     """Id, year, standing and name of each paper, padded to the same widths."""
     states = [STANDINGS[state].to(language) for state in standings]
     rows = [
-        (paper.id, str(paper.year), state, paper.name) for paper, state in zip(papers, states, strict=True)
+        (paper.id, str(paper.year or ""), state, paper.name)
+        for paper, state in zip(papers, states, strict=True)
     ]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [[pad(cell, columns) for cell, columns in zip(row, widths, strict=True)] for row in rows]
@@ -104,7 +104,7 @@ def full(
         return ["", title(ko if language == "ko" else en)]
 
     facts = [
-        str(paper.published),
+        str(paper.published) if paper.published else None,
         paper.venue,
         catalog.category(paper.category).name.to(language),
         paper.kind,
@@ -120,6 +120,8 @@ def full(
     ]
     if paper.claim:
         lines += [*heading("주장", "Claim"), *paragraph(paper.claim.to(language))]
+    if paper.test:
+        lines += [*heading("mini 규모의 시험", "Test at mini scale"), *paragraph(paper.test.to(language))]
     lines += [
         *heading("재현", "Reproduction"),
         *(f"  {line}" for line in _reproduction(paper, root, language)),
@@ -133,6 +135,8 @@ def full(
         lines += [f"  {pad(name, 10)}  {address}" for name, address in links.items() if address]
     if paper.builds_on:
         lines += [*heading("바탕이 된 논문", "Builds on"), *paragraph(", ".join(paper.builds_on))]
+    if paper.prerequisites:
+        lines += [*heading("먼저 읽을 것", "Read first"), *paragraph(", ".join(paper.prerequisites))]
     if later := catalog.built_on(paper.id):
         names = ", ".join(other.id for other in later)
         lines += [*heading("이 논문을 바탕으로 한 논문", "Built on by"), *paragraph(names)]

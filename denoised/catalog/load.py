@@ -178,8 +178,12 @@ def _cross_check(conversion: Conversion, data: dict[str, Any]) -> None:
     _check_arxiv(conversion, papers)
     if (category_ids := _ids(data, "categories")) is not None:
         _check_categories(conversion, papers, category_ids)
+    if (tag_ids := _ids(data, "tags")) and isinstance(data.get("tags"), tuple):
+        _check_unique(conversion, "tags", _entries(data, "tags"), "E0310")
+        _check_tags(conversion, papers, tag_ids)
     if (paper_ids := _ids(data, "papers")) is not None:
-        _check_builds_on(conversion, papers, paper_ids)
+        for field in ("builds_on", "prerequisites"):
+            _check_references(conversion, papers, paper_ids, field)
 
 
 def _entries(data: dict[str, Any], part: str) -> Entries:
@@ -247,7 +251,22 @@ def _check_categories(conversion: Conversion, papers: Entries, known: set[str]) 
             conversion.report("E0303", span, value=quoted(category), hint=hint)
 
 
-def _check_builds_on(conversion: Conversion, papers: Entries, known: set[str]) -> None:
+def _check_tags(conversion: Conversion, papers: Entries, known: set[str]) -> None:
+    otherwise = Phrase(
+        ko="카탈로그 위쪽의 `tags`에 있는 말만 쓴다",
+        en="use the words that stand under `tags` at the catalog's top",
+    )
+    for index, entry in papers.items():
+        listed = entry.get("tags")
+        for position, tag in enumerate(listed if isinstance(listed, tuple) else ()):
+            if isinstance(tag, str) and tag not in known:
+                span = conversion.places["papers", index, "tags", position].span
+                hint = did_you_mean(get_close_matches(tag, known), otherwise)
+                conversion.report("E0309", span, value=quoted(tag), hint=hint)
+
+
+def _check_references(conversion: Conversion, papers: Entries, known: set[str], field: str) -> None:
+    """A field of ids: each is there, none is the entry's own, and they lead in no circle."""
     ancestors: dict[str, set[str]] = {}
     spans: dict[tuple[str, str], Span] = {}
     otherwise = Phrase(
@@ -255,19 +274,19 @@ def _check_builds_on(conversion: Conversion, papers: Entries, known: set[str]) -
         en="add an entry for that paper first, or delete this id",
     )
     for index, entry in papers.items():
-        id, listed = entry["id"], entry.get("builds_on")
+        id, listed = entry["id"], entry.get(field)
         for position, other in enumerate(listed if isinstance(listed, tuple) else ()):
             if not isinstance(other, str):
                 continue
-            span = conversion.places["papers", index, "builds_on", position].span
+            span = conversion.places["papers", index, field, position].span
             if other == id:
-                conversion.report("E0305", span, value=quoted(id))
+                conversion.report("E0305", span, field=field, value=quoted(id))
             elif other in known:
                 ancestors.setdefault(id, set()).add(other)
                 spans[id, other] = span
             else:
                 hint = did_you_mean(get_close_matches(other, known), otherwise)
-                conversion.report("E0304", span, value=quoted(other), hint=hint)
+                conversion.report("E0304", span, field=field, value=quoted(other), hint=hint)
     try:
         graphlib.TopologicalSorter(ancestors).prepare()
     except graphlib.CycleError as error:
@@ -276,4 +295,4 @@ def _check_builds_on(conversion: Conversion, papers: Entries, known: set[str]) -
         days = {entry["id"]: str(entry.get("published")) for entry in papers.values()}
         steps = list(itertools.pairwise(circle))
         wrong = next((step for step in steps if days[step[0]] < days[step[1]]), steps[0])
-        conversion.report("E0308", spans[wrong], cycle=quoted(" → ".join(circle)))
+        conversion.report("E0308", spans[wrong], field=field, cycle=quoted(" → ".join(circle)))

@@ -23,10 +23,14 @@ from denoised.catalog.characters import FORBIDDEN, describe
 from denoised.errors import DenoisedError
 from denoised.language import Language, say
 
+Difficulty = Literal["introductory", "intermediate", "advanced"]
 Kind = Literal["method", "survey", "post", "video", "course", "model-release", "tool", "dataset"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+VENUE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9 .&-]*?) (?P<year>(19|20)[0-9]{2})(?P<workshop> Workshop)?( \([^()]+\))?"
+)
 _TAG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ARXIV_NEW = re.compile(r"([0-9]{2})([0-9]{2})\.([0-9]{4,5})")
 _ARXIV_OLD = re.compile(r"[a-z-]+(\.[A-Z]{2})?/[0-9]{7}")
@@ -99,6 +103,11 @@ def _url(value: str) -> str:
     return value
 
 
+def _venue(value: str) -> str:
+    """NAME YEAR, NAME YEAR Workshop, and what it was there for in brackets: ICLR 2021 (Oral)."""
+    return value if VENUE.fullmatch(value) else _wrong("E0219", value=value)
+
+
 def _finite(value: float) -> float:
     return value if math.isfinite(value) else _wrong("E0216", value=str(value))
 
@@ -162,6 +171,13 @@ class Category(_Model):
     name: Text
 
 
+class TagName(_Model):
+    """A word that entries may be tagged with, and what it is called."""
+
+    id: Tag
+    name: Text
+
+
 class Reported(_Model):
     """A number that the paper reports, and where it says so."""
 
@@ -178,11 +194,17 @@ class Links(_Model):
     """Where the work lives. `arxiv` is an identifier, the others are addresses."""
 
     arxiv: Arxiv | None = None
-    code: Url | None = None
+    code: Url | None = None  # the authors' own
+    code_unofficial: Url | None = None
     project: Url | None = None
     paper: Url | None = None
     slides: Url | None = None
     openreview: Url | None = None
+    weights: Url | None = None
+    demo: Url | None = None
+    notebook: Url | None = None
+    video: Url | None = None
+    post: Url | None = None
 
 
 class Paper(_Model):
@@ -193,15 +215,20 @@ class Paper(_Model):
     kind: Kind
     title: Line
     authors: Annotated[tuple[Line, ...], AfterValidator(_distinct)] = Field(default=(), validate_default=True)
-    published: date  # first public version
-    venue: Line | None = None
+    # The first public version; None only for what is no paper and bears no date.
+    published: Annotated[date | None, Field(validate_default=True)] = None
+    venue: Annotated[Line, AfterValidator(_venue)] | None = None
     category: Id
     tags: Annotated[tuple[Tag, ...], AfterValidator(_distinct)] = ()
     links: Links = Links()
     sentence: Prose
     claim: Prose | None = Field(default=None, validate_default=True)
+    test: Prose | None = None  # how the mini scale puts the claim to the test
     reported: tuple[Reported, ...] = ()
     builds_on: Annotated[tuple[Id, ...], AfterValidator(_distinct)] = ()
+    must_read: bool = False
+    difficulty: Difficulty | None = None
+    prerequisites: Annotated[tuple[Id, ...], AfterValidator(_distinct)] = ()  # to be read before
 
     # Field validators, not a model validator: those run only once everything else is right, and a
     # contributor should see every finding at once.
@@ -212,6 +239,13 @@ class Paper(_Model):
             _wrong("E0215", field="authors", kind=info.data["kind"])
         return value
 
+    @field_validator("published")
+    @classmethod
+    def _papers_have_dates(cls, value: date | None, info: ValidationInfo) -> date | None:
+        if value is None and info.data.get("kind") in ("method", "survey"):
+            _wrong("E0215", field="published", kind=info.data["kind"])
+        return value
+
     @field_validator("claim")
     @classmethod
     def _methods_claim(cls, value: Prose | None, info: ValidationInfo) -> Prose | None:
@@ -220,8 +254,9 @@ class Paper(_Model):
         return value
 
     @property
-    def year(self) -> int:
-        return self.published.year
+    def year(self) -> int | None:
+        """The year of the first public version, where that is known."""
+        return self.published.year if self.published else None
 
     @property
     def arxiv_url(self) -> str | None:
@@ -245,9 +280,10 @@ def snake(kebab_name: str) -> str:
 
 
 class Catalog(_Model):
-    """All categories and all papers, in the order of the file (papers by id)."""
+    """All categories, tags and papers, in the order of the file (papers by id)."""
 
     categories: tuple[Category, ...]
+    tags: tuple[TagName, ...] = ()  # none: any tag may be used
     papers: tuple[Paper, ...]
 
     @cached_property

@@ -81,6 +81,7 @@ EXAMPLES = {
     "id": "id: ddim",
     "name": "name: DDIM",
     "name of a category": "name: {ko: 빠른 샘플링, en: Fast sampling}",
+    "tags of the catalog": "tags: [{id: sampler, name: {ko: 샘플러, en: Sampler}}]",
     "kind": "kind: method",
     "title": "title: Denoising Diffusion Implicit Models",
     "authors": "authors: [Jiaming Song, Chenlin Meng, Stefano Ermon]",
@@ -91,14 +92,24 @@ EXAMPLES = {
     "links": 'links: {arxiv: "2010.02502"}',
     "arxiv": 'arxiv: "2010.02502"',
     "code": 'code: "https://github.com/ermongroup/ddim"',
+    "code_unofficial": 'code_unofficial: "https://…"',
     "project": 'project: "https://…"',
     "paper": 'paper: "https://…"',
     "slides": 'slides: "https://…"',
     "openreview": 'openreview: "https://openreview.net/forum?id=St1giarCHLP"',
+    "weights": 'weights: "https://…"',
+    "demo": 'demo: "https://…"',
+    "notebook": 'notebook: "https://…"',
+    "video": 'video: "https://…"',
+    "post": 'post: "https://…"',
     "sentence": "sentence: {ko: 한 문장으로 쓴다., en: One sentence.}",
     "claim": "claim: {ko: 재현할 주장을 쓴다., en: The claim to reproduce.}",
+    "test": "test: {ko: mini 규모에서 어떻게 시험하는지 쓴다., en: How the mini scale tests it.}",
     "reported": "reported: [{metric: fid, value: 4.16, dataset: CIFAR-10, nfe: 100, source: Table 1}]",
     "builds_on": "builds_on: [ddpm]",
+    "must_read": "must_read: true",
+    "difficulty": "difficulty: intermediate",
+    "prerequisites": "prerequisites: [ddpm]",
     "metric": "metric: fid",
     "value": "value: 4.16",
     "dataset": "dataset: CIFAR-10",
@@ -264,8 +275,12 @@ class Conversion:
 
 
 def _example(key: str, shape: Shape) -> str:
-    """A line to copy for a field; a category's name is in two languages, a paper's is not."""
-    return EXAMPLES["name of a category" if key == "name" and isinstance(shape, Record) else key]
+    """A line to copy for a field; a category's name is in two languages, and the catalog's tags have names."""
+    if key == "name" and isinstance(shape, Record):
+        return EXAMPLES["name of a category"]
+    if key == "tags" and isinstance(shape, Listing) and isinstance(shape.item, Record):
+        return EXAMPLES["tags of the catalog"]
+    return EXAMPLES[key]
 
 
 def _owner(node: Mapping, shape: Record, place: Place) -> Value:

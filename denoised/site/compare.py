@@ -162,7 +162,7 @@ def _once(members: list[Drawn]) -> list[Drawn]:
         key=lambda line: (
             line[0].arm.name != line[0].item.paper.id,
             -len(line),
-            line[0].item.paper.published,
+            str(line[0].item.paper.published),
             line[0].line,
         ),
     )
@@ -273,7 +273,7 @@ def _lines(members: Sequence[Drawn]) -> list[list[Drawn]]:
     lines: dict[tuple[str, str, str], list[Drawn]] = {}
     for each in members:
         lines.setdefault(each.line, []).append(each)
-    return sorted(lines.values(), key=lambda line: (line[0].item.paper.published, line[0].line))
+    return sorted(lines.values(), key=lambda line: (str(line[0].item.paper.published), line[0].line))
 
 
 def _plots(lines: list[list[Drawn]]) -> list[list[list[Drawn]]]:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 from typing import Any
 
@@ -76,7 +77,7 @@ class Writer:
         self.other: Language = "en" if language == "ko" else "ko"
         self.problems = problems
         self.newest = sorted(
-            library.items, key=lambda item: (item.paper.published, item.paper.id), reverse=True
+            library.items, key=lambda item: (item.paper.published or date.min, item.paper.id), reverse=True
         )
         self.shelves = [
             Shelf(category, tuple(item for item in self.newest if item.paper.category == category.id))
@@ -189,19 +190,32 @@ class Writer:
             "papers.title",
             exclude=True,
             items=[self._card(item) for item in self.newest],
-            years=sorted({item.paper.year for item in self.newest}, reverse=True),
+            years=self._years(),
             up="../",
         )
 
     def _by_year(self) -> list[dict[str, Any]]:
-        years = sorted({item.paper.year for item in self.newest}, reverse=True)
-        return [
-            self._group(f"y{year}", str(year), lambda i, year=year: i.paper.year == year) for year in years
+        groups = [
+            self._group(f"y{year}", str(year), lambda i, year=year: i.paper.year == year)
+            for year in self._years()
         ]
+        if any(item.paper.year is None for item in self.newest):
+            undated = self._say("years.undated")
+            groups.append(self._group("undated", undated, lambda i: i.paper.year is None))
+        return groups
+
+    def _years(self) -> list[int]:
+        return sorted({item.paper.year for item in self.newest if item.paper.year}, reverse=True)
 
     def _by_tag(self) -> list[dict[str, Any]]:
-        tags = sorted({tag for item in self.newest for tag in item.paper.tags})
-        return [self._group(f"tag-{tag}", tag, lambda i, tag=tag: tag in i.paper.tags) for tag in tags]
+        names = {tag.id: getattr(tag.name, self.language) for tag in self.library.catalog.tags}
+        tags = sorted(
+            {tag for item in self.newest for tag in item.paper.tags}
+        )  # in one order in both languages
+        return [
+            self._group(f"tag-{tag}", names.get(tag, tag), lambda i, tag=tag: tag in i.paper.tags)
+            for tag in tags
+        ]
 
     def _by_verdict(self) -> list[dict[str, Any]]:
         groups = []
@@ -359,6 +373,7 @@ class Writer:
             note=rendered,
             bibtex=bibtex(paper).rstrip("\n"),
             builds_on=[self._reference(id) for id in paper.builds_on],
+            prerequisites=[self._reference(id) for id in paper.prerequisites],
             built_upon=[self._reference(each.id) for each in self.library.catalog.built_on(paper.id)],
             up="../../",
         )
@@ -468,6 +483,12 @@ def _links(paper: Paper) -> Iterable[Mapping[str, str]]:
         "paper": paper.links.paper,
         "openreview": paper.links.openreview,
         "code": paper.links.code,
+        "code_unofficial": paper.links.code_unofficial,
+        "weights": paper.links.weights,
+        "demo": paper.links.demo,
+        "notebook": paper.links.notebook,
+        "video": paper.links.video,
+        "post": paper.links.post,
         "project": paper.links.project,
         "slides": paper.links.slides,
     }

@@ -27,6 +27,9 @@ class Mistake(NamedTuple):
     help: str
 
 
+SAMPLER = "{id: sampler, name: {ko: 샘플러, en: Sampler}}"
+TRAINING = "{id: training, name: {ko: 학습, en: Training}}"
+
 MISTAKES = [
     Mistake(
         "E0103",
@@ -193,9 +196,9 @@ MISTAKES = [
     Mistake(
         "E0108",
         "venue: ICLR 2021",
-        "venue: !!str 2021",
+        "venue: !!str ICLR 2021",
         (12, 12),
-        "!!str 2021",
+        "!!str ICLR 2021",
         "YAML tags are not allowed: `tag:yaml.org,2002:str`",
         "the field decides the type of its value",
     ),
@@ -414,7 +417,8 @@ MISTAKES = [
         (48, 13),
         "twitter",
         "`links` has no field called `twitter`",
-        "fields that may stand here: arxiv, code, project, paper, slides, openreview",
+        "fields that may stand here: arxiv, code, code_unofficial, project, paper, slides, openreview, weights, "
+        "demo, notebook, video, post",
     ),
     Mistake(
         "E0205",
@@ -696,6 +700,33 @@ MISTAKES = [
         "the categories are fast-sampling, foundations",
     ),
     Mistake(
+        "E0219",
+        "venue: ICLR 2021",
+        "venue: ICLR-21, Oral",
+        (12, 12),
+        "ICLR-21, Oral",
+        "`venue` is not in its canonical spelling: `ICLR-21, Oral`",
+        'as "NeurIPS 2021", "ICLR 2021 (Oral)" or "NeurIPS 2022 Workshop"; no venue where there is only arXiv',
+    ),
+    Mistake(
+        "E0309",
+        "papers:\n",
+        f"tags: [{SAMPLER}, {TRAINING}, {{id: deterministics, name: {{ko: 결정론, en: Deterministic}}}}]\npapers:\n",
+        (15, 21),
+        "deterministic",
+        "there is no tag `deterministic`",
+        "did you mean `deterministics`?",
+    ),
+    Mistake(
+        "E0310",
+        "papers:\n",
+        f"tags: [{SAMPLER}, {SAMPLER}, {TRAINING}, {{id: deterministic, name: {{ko: 결정론, en: Deterministic}}}}]\npapers:\n",
+        (5, 58),
+        "sampler",
+        "there already is a tag `sampler`",
+        "delete one of the two",
+    ),
+    Mistake(
         "E0304",
         "[ddpm]",
         "[ddpn]",
@@ -719,7 +750,7 @@ MISTAKES = [
         "[ddpm, ddim]",
         (25, 23),
         "ddim",
-        "`ddim` cannot build on itself",
+        "builds_on: `ddim` names itself",
         "delete this id",
     ),
     Mistake(

@@ -130,5 +130,15 @@ def test_an_entry_cannot_be_changed(catalog: Catalog) -> None:
 
 def test_every_field_of_a_paper_is_one_a_person_can_look_up() -> None:
     guide = {"id", "name", "kind", "title", "authors", "published", "venue", "category", "tags", "links"}
-    assert set(Paper.model_fields) == guide | {"sentence", "claim", "reported", "builds_on"}
+    guide |= {
+        "sentence",
+        "claim",
+        "test",
+        "reported",
+        "builds_on",
+        "must_read",
+        "difficulty",
+        "prerequisites",
+    }
+    assert set(Paper.model_fields) == guide
     assert all(re.fullmatch("[a-z_]+", name) for name in Paper.model_fields)
