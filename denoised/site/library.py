@@ -13,7 +13,7 @@ from denoised.catalog import Catalog, Paper, load
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.record import RecordError, entry_sha256, obstacles, read_record
 from denoised.lab.schema import Record
-from denoised.language import LANGUAGES, Language, Phrase
+from denoised.language import LANGUAGES, Language, Phrase, say
 from denoised.site.metrics import Benchmark, MetricFacts, read_benchmark, read_facts
 from denoised.site.sampling import Sampling, read_sampling
 from denoised.site.source import Method, read_method
@@ -112,6 +112,22 @@ class Term(_Model):
         return (self.term.ko, self.term.en, *self.also.ko, *self.also.en)
 
 
+class Step(_Model):
+    """One entry of a reading path, and what to look for in it."""
+
+    id: str
+    why: _Line
+
+
+class ReadingPath(_Model):
+    """Entries to read in order: who they are for, and why each comes where it does."""
+
+    id: str
+    name: _Line
+    audience: _Line
+    steps: list[Step]
+
+
 @dataclass(frozen=True)
 class Library:
     """The whole content of the site."""
@@ -120,6 +136,7 @@ class Library:
     catalog: Catalog
     items: tuple[Item, ...]
     glossary: tuple[Term, ...]
+    paths: tuple[ReadingPath, ...]
     worlds: tuple[World, ...]
     vocabulary: Vocabulary  # of the emoji world
     checkpoints: tuple[Checkpoint, ...]
@@ -136,7 +153,7 @@ def gather(root: Path, records: Path | None = None) -> Library:
     """Read the project at `root`; `records` holds fresh results as <id>/<scale>.json, which go first.
 
     A bad record is not an error: the page says what is wrong with it. Raises DenoisedError where the catalog, a
-    runner, the glossary, a world's description or a checkpoint's manifest cannot be read.
+    runner, the glossary, a reading path, a world's description or a checkpoint's manifest cannot be read.
     """
     catalog = load(root / "catalog.yaml")
     items = []
@@ -156,6 +173,7 @@ def gather(root: Path, records: Path | None = None) -> Library:
         catalog,
         tuple(items),
         _read_glossary(root / "site" / "glossary.yaml"),
+        _read_paths(root / "site" / "paths.yaml", catalog),
         gather_worlds(root),
         read_vocabulary(root),
         gather_zoo(root),
@@ -191,3 +209,23 @@ def _read_glossary(path: Path) -> tuple[Term, ...]:
         return tuple(Term.model_validate(each) for each in read_yaml(path))
     except ValidationError as error:
         raise DenoisedError(f"{path}: {error}", code=Exit.FINDINGS) from error
+
+
+def _read_paths(path: Path, catalog: Catalog) -> tuple[ReadingPath, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        paths = tuple(ReadingPath.model_validate(each) for each in read_yaml(path))
+    except ValidationError as error:
+        raise DenoisedError(f"{path}: {error}", code=Exit.FINDINGS) from error
+    known = {paper.id for paper in catalog.papers}
+    for each in paths:
+        if unknown := [step.id for step in each.steps if step.id not in known]:
+            raise DenoisedError(
+                say(
+                    ko=f"{path}: 읽기 경로 {each.id}에 카탈로그에 없는 항목이 있다: {', '.join(unknown)}",
+                    en=f"{path}: the reading path {each.id} names entries that the catalog lacks: {', '.join(unknown)}",
+                ),
+                code=Exit.FINDINGS,
+            )
+    return paths

@@ -133,6 +133,7 @@ class Writer:
             "tags/index.md": self._groups("tags", self._by_tag()),
             "verdicts/index.md": self._groups("verdicts", self._by_verdict()),
             "compare/index.md": self._compare(),
+            "paths/index.md": self._paths(),
             "glossary/index.md": self._glossary(),
             "method/index.md": self._method(),
             "metrics/index.md": self._metrics(),
@@ -244,6 +245,21 @@ class Writer:
             sampling=sampling_view(self.library.sampling) if self.library.sampling else None,
             up="../",
         )
+
+    def _paths(self) -> str:
+        paths = [
+            {
+                "id": path.id,
+                "name": getattr(path.name, self.language),
+                "audience": path.audience,
+                "steps": [
+                    {"item": self.library.item(step.id), "id": step.id, "why": step.why}
+                    for step in path.steps
+                ],
+            }
+            for path in self.library.paths
+        ]
+        return self._page("paths.md", "paths.title", toc=True, paths=paths, up="../")
 
     def _glossary(self) -> str:
         terms = [

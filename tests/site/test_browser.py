@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 KINDS = [
     "", "papers/", "papers/ddim/", "papers/ddpm/", "papers/cfg/", "categories/", "categories/foundations/",
-    "years/", "tags/", "verdicts/", "compare/", "glossary/", "method/", "worlds/", "worlds/emoji/",
+    "years/", "tags/", "verdicts/", "compare/", "paths/", "glossary/", "method/", "worlds/", "worlds/emoji/",
     "worlds/clips/", "worlds/toys/", "worlds/fashion-mnist/", "zoo/", "zoo/example/",
 ]  # fmt: skip
 
