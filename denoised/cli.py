@@ -350,6 +350,35 @@ def sweep(
 
 @app.command(
     help=both(
+        ko="논문 규모에 필요한 공개된 가중치를 받는다. 네트워크를 쓰는 유일한 명령이다. "
+        "예: denoised fetch ddim scale=paper",
+        en="Download the published weights of the paper's scale, the only step with a network, as in: "
+        "denoised fetch ddim scale=paper",
+    )
+)
+def fetch(
+    id: Annotated[str, typer.Argument(metavar="ID", help=both(ko="논문의 id.", en="The paper's id."))],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="scale=paper", help=both(ko="규모.", en="The scale."))
+    ] = None,
+    pin: Annotated[
+        bool,
+        typer.Option(
+            "--pin",
+            help=both(
+                ko="고정되지 않은 것은 지금 리비전을 받아 해시를 계산한다.",
+                en="Of what is not pinned, take the current revision and compute its hashes.",
+            ),
+        ),
+    ] = False,
+) -> None:
+    from denoised.zoo.fetch_command import fetch_command
+
+    fetch_command(find_root(), id, words or [], pin=pin)
+
+
+@app.command(
+    help=both(
         ko="zoo의 체크포인트를 학습한다. 멈추면 같은 명령으로 이어 간다. 예: denoised train emoji-pixel",
         en="Train a checkpoint of the zoo; the same command goes on where it stopped.",
     )

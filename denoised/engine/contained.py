@@ -40,7 +40,8 @@ from denoised.lab.record import adopt_record, read_record
 from denoised.lab.schema import Record, Scale
 from denoised.language import reader_language, say
 from denoised.project import CATALOG
-from denoised.registry import check_runner
+from denoised.registry import check_runner, load_runner
+from denoised.zoo.fetch_command import fetched_overrides
 
 STAGING = "outputs/.containers"
 REVISION = "org.opencontainers.image.revision"
@@ -87,6 +88,9 @@ def contained_run_command(
         _compare_code(root, image)
         machine = client.info()
         limits = limits_for(scale, asked, memory, cpus=machine["NCPU"], total=machine["MemTotal"])
+        if scale == "paper":
+            defaults = load_runner(root, catalog, paper).SCALES.get("paper", {})
+            overrides = [*overrides, *fetched_overrides(root, defaults, overrides)]
         words, inputs = _mounted(overrides)
         ended = run(
             client,

@@ -30,6 +30,7 @@ from denoised.lab.schema import Arm, Metric, Record, Scale
 from denoised.language import say
 from denoised.project import CATALOG
 from denoised.registry import load_runner
+from denoised.zoo.fetch_command import fetched_overrides
 
 COLOURS = {"holds": "green", "fails": "red", "inconclusive": "yellow"}
 
@@ -54,6 +55,8 @@ def run_command(
 
     if gpu:
         overrides = [*overrides, "device=cuda"]
+    if "scale=paper" in overrides and not rehearse:
+        overrides = [*overrides, *fetched_overrides(root, runner.SCALES.get("paper", {}), overrides)]
     settings, config = compose_run(runner, overrides, rehearse=rehearse)
     scale = cast(Scale, "rehearsal" if rehearse else settings.scale)
     if publish:

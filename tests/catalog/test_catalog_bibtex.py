@@ -46,11 +46,6 @@ def test_a_conference_paper() -> None:
         ),
         ("TMLR 2022", "@article", "journal       = {Transactions on Machine Learning Research}"),
         ("OpenAI 2019", "@misc", "note          = {OpenAI 2019}"),
-        (
-            "NeurIPS 2022 Workshop (Score-Based Methods)",
-            "@inproceedings",
-            "booktitle     = {NeurIPS Workshop}",
-        ),
     ],
 )
 def test_the_venue_decides_the_kind_of_entry(venue: str, first: str, place: str) -> None:

@@ -28,6 +28,7 @@ class Mistake(NamedTuple):
 
 
 SAMPLER = "{id: sampler, name: {ko: 샘플러, en: Sampler}}"
+DETERMINISTIC = "{id: deterministic, name: {ko: 결정론, en: Deterministic}}"
 TRAINING = "{id: training, name: {ko: 학습, en: Training}}"
 
 MISTAKES = [
@@ -720,7 +721,7 @@ MISTAKES = [
     Mistake(
         "E0310",
         "papers:\n",
-        f"tags: [{SAMPLER}, {SAMPLER}, {TRAINING}, {{id: deterministic, name: {{ko: 결정론, en: Deterministic}}}}]\npapers:\n",
+        f"tags: [{SAMPLER}, {SAMPLER}, {TRAINING}, {DETERMINISTIC}]\npapers:\n",
         (5, 58),
         "sampler",
         "there already is a tag `sampler`",
