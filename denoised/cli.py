@@ -129,6 +129,40 @@ def show(
 
 @app.command(
     help=both(
+        ko="항목을 BibTeX, CSL-JSON, JSON과 그 스키마, CSV로 낸다. 예: denoised export --category guidance > guidance.bib",
+        en="Entries as BibTeX, CSL-JSON, JSON with its schema, or CSV, as in: denoised export --category guidance > g.bib",
+    )
+)
+def export(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help=both(ko="항목들. 기본: 모두.", en="Entries. Default: all.")),
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(help=both(ko="이 범주만.", en="Only this category."))
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="bibtex|csl|json|schema|csv", help=both(ko="형식. 기본: bibtex.", en="Default: bibtex.")
+        ),
+    ] = "bibtex",
+    catalog: CatalogOption = None,
+) -> None:
+    from denoised.catalog import load
+    from denoised.catalog.export import EXPORT_FORMATS, ExportFormat
+    from denoised.catalog.export import export as written
+
+    known("--format", format, EXPORT_FORMATS)
+    loaded = load(_catalog_path(catalog))
+    known("--category", category, [each.id for each in loaded.categories])
+    papers = [loaded.paper(id) for id in ids] if ids else list(loaded.papers)
+    chosen = [paper for paper in papers if category in (None, paper.category)]
+    print(written(chosen, cast(ExportFormat, format)), end="")
+
+
+@app.command(
+    help=both(
         ko="카탈로그의 오류를 모두, 자리와 고칠 말과 함께 보여 준다.",
         en="Every error of the catalog, with its place and what to write.",
     )
