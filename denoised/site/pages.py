@@ -105,6 +105,7 @@ class Writer:
             pick=lambda text: getattr(text, self.language),
             pick_other=lambda text: getattr(text, self.other),
             short=short,
+            spoken=self._spoken,
             day=lambda value: day(self.language, value),
             fence=fence,
             markdown=as_markdown,
@@ -122,6 +123,10 @@ class Writer:
             shelves=self.shelves,
         )
         return environment
+
+    def _spoken(self, text: str) -> Markup:
+        """The attribute that names the language of a title, where it is not the page's."""
+        return Markup(' lang="ko"') if self.language == "en" and re.search("[가-힣]", text) else Markup("")
 
     def pages(self) -> dict[str, str]:
         """Every page by its path."""

@@ -86,7 +86,7 @@ def test_a_missing_page_leads_home(browser: Browser, address: str) -> None:
         ("ko", "확산", "papers/"),  # the texts say 디퓨전
         ("ko", "마르코프", "papers/ddim/"),  # inside 비마르코프
         ("ko", "변분포", "papers/ddim/"),  # inside 주변분포
-        ("en", "노이즈", "papers/ddim/"),
+        ("en", "노이즈", "papers/"),
         ("en", "marginals", "papers/ddim/"),
         ("ko", "이모지", "worlds/emoji/"),
         ("en", "펭귄", "worlds/emoji/"),  # the vocabulary speaks both
@@ -187,8 +187,9 @@ def test_hostile_entries_are_inert_in_a_real_browser(browser: Browser, tmp_path:
     catalog = yaml.safe_load((root / "catalog.yaml").read_text())
     lines = [" ".join(re.sub(r"[^\x20-\x7e]", " ", text).split()) for text in HOSTILE]
     for paper, one, two in zip(catalog["papers"], lines, lines[1:], strict=False):
-        for name in ("name", "title", "venue"):
+        for name in ("name", "title"):
             paper[name] = one
+        paper["venue"] = f"ICLR 2021 ({' '.join(re.sub('[()]', ' ', one).split())})"
         paper["authors"] = [one, two]
         paper["sentence"] = {
             "ko": f"가나다라마바사아자차카타파하 {one}",

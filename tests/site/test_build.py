@@ -235,6 +235,7 @@ def test_a_runner_that_is_not_python_is_named(project: Path, tmp_path: Path) -> 
 def test_a_project_without_notes_glossary_or_papers_builds(project: Path, tmp_path: Path) -> None:
     shutil.rmtree(project / "papers")
     (project / "site" / "glossary.yaml").unlink()
+    (project / "site" / "paths.yaml").unlink()
     catalog = yaml.safe_load((project / "catalog.yaml").read_text())
     (project / "catalog.yaml").write_text(yaml.safe_dump(catalog | {"papers": []}, allow_unicode=True))
     pages = generate(project, tmp_path / "pages")
