@@ -48,12 +48,14 @@ def cpu_name() -> str:
 
 
 def describe_code(root: Path, runner: Path) -> dict[str, Any]:
-    """The record's `code`: package version, commit and whether the checkout differs from it.
+    """The record's `code`: package version, commit and whether the checkout differs from it in what a run reads.
+
+    Notes and records are not read by one: a sweep that publishes must not make its own later records look changed.
 
     An image is no checkout: it knows its commit from DENOISED_COMMIT, which ends in -dirty where it differed.
     """
     commit = _git(root, "rev-parse", "HEAD")
-    dirty = None if commit is None else bool(_git(root, "status", "--porcelain"))
+    dirty = None if commit is None else bool(_git(root, "status", "--porcelain", "--", ".", ":(exclude)papers"))
     if commit is None and (built_from := os.environ.get("DENOISED_COMMIT")):
         commit, dirty = built_from.removesuffix("-dirty"), built_from.endswith("-dirty")
     return {
