@@ -55,7 +55,9 @@ def describe_code(root: Path, runner: Path) -> dict[str, Any]:
     An image is no checkout: it knows its commit from DENOISED_COMMIT, which ends in -dirty where it differed.
     """
     commit = _git(root, "rev-parse", "HEAD")
-    dirty = None if commit is None else bool(_git(root, "status", "--porcelain", "--", ".", ":(exclude)papers"))
+    dirty = (
+        None if commit is None else bool(_git(root, "status", "--porcelain", "--", ".", ":(exclude)papers"))
+    )
     if commit is None and (built_from := os.environ.get("DENOISED_COMMIT")):
         commit, dirty = built_from.removesuffix("-dirty"), built_from.endswith("-dirty")
     return {
