@@ -45,7 +45,7 @@ def main() -> None:
             where = ["--in", "docker"] if side == "docker" else []
             whole, _ = measure("scale=smoke", *where)
             smoke[side].append(whole)
-            _, said = measure("seeds=[0]", "steps=[10,20]", *where)
+            _, said = measure("seeds=[0,1]", "steps=[10,20]", *where)
             mini[side].append(said)
             print(f"round {turn + 1}, {side}: smoke {whole:.2f} s in all, mini {said:.1f} s", flush=True)
     start = statistics.median(smoke["docker"]) - statistics.median(smoke["bare"])
