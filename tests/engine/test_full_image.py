@@ -62,7 +62,10 @@ def test_a_run_in_the_image_is_the_run_outside(tmp_path: Path, client: docker.Do
 
 
 def test_at_mini_scale_too(tmp_path: Path) -> None:
-    words = ("seeds=[0,1]", "steps=[10]")  # two: the interval of a single seed is a bootstrap, which takes minutes
+    words = (
+        "seeds=[0,1]",
+        "steps=[10]",
+    )  # two: the interval of a single seed is a bootstrap, which takes minutes
     same(run(tmp_path / "inside", *words, "--in", "docker"), run(tmp_path / "outside", *words))
 
 
