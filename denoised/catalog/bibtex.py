@@ -8,6 +8,7 @@ from denoised.catalog.model import VENUE, Paper, kebab
 
 # Names as they stand in `venue`, before the year. A venue that is neither here nor below becomes a note.
 JOURNALS = {
+    "ACM Computing Surveys": "ACM Computing Surveys",
     "ACM TOG": "ACM Transactions on Graphics",
     "IEEE TKDE": "IEEE Transactions on Knowledge and Data Engineering",
     "IEEE TPAMI": "IEEE Transactions on Pattern Analysis and Machine Intelligence",
@@ -35,6 +36,7 @@ CONFERENCES = frozenset(
         "IJCAI",
         "INTERSPEECH",
         "NAACL",
+        "NIPS",  # as it was called until 2017
         "NeurIPS",
         "SIGGRAPH",
         "SIGGRAPH Asia",

@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[docker.DockerClient]:
-    with engine() as client:
+    with engine(60) as client:  # `containers.run` waits no longer than that
         yield client
 
 
