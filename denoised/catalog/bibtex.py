@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from denoised.catalog.model import VENUE, Paper, kebab
 
@@ -107,9 +108,14 @@ def bibtex(paper: Paper) -> str:
 
 
 def key(paper: Paper) -> str:
-    """The citation key: the first author's last name, the year of the first version where known, the id. song2020ddim"""
-    surname = kebab(paper.authors[0]).rpartition("-")[2] if paper.authors else ""
-    return f"{surname}{paper.year or ''}{paper.id.replace('-', '')}"
+    """The citation key of an entry: song2020ddim."""
+    return citation_key(paper.authors, paper.year, paper.id)
+
+
+def citation_key(authors: Sequence[str], year: int | None, id: str) -> str:
+    """The first author's last name, the year of the first version where known, the id without hyphens."""
+    surname = kebab(authors[0]).rpartition("-")[2] if authors else ""
+    return f"{surname}{year or ''}{id.replace('-', '')}"
 
 
 def latex(text: str) -> str:

@@ -257,10 +257,7 @@ CODES: Mapping[str, Code] = {
     "E0212": Code(
         Phrase(ko="{field}: 아직 쓰지 않은 자리이다", en="{field} is still a placeholder"),
         Phrase(ko="내용을 쓴다", en="write the text"),
-        Phrase(
-            ko="무엇을 하는 논문인지 자기 말로 쓴다. 초록을 옮기지 않는다",
-            en="say in your own words what the work does; do not copy the abstract",
-        ),
+        Phrase(ko="{hint}", en="{hint}"),
     ),
     "E0213": Code(
         Phrase(ko="{field}: 한글이 한 글자도 없다", en="{field} holds no Hangul"),
@@ -310,6 +307,11 @@ CODES: Mapping[str, Code] = {
             ko='"NeurIPS 2021", "ICLR 2021 (Oral)", "NeurIPS 2022 Workshop"처럼 쓴다. arXiv뿐이면 venue를 쓰지 않는다',
             en='as "NeurIPS 2021", "ICLR 2021 (Oral)" or "NeurIPS 2022 Workshop"; no venue where there is only arXiv',
         ),
+    ),
+    "E0220": Code(
+        Phrase(ko="{value}: 아직 오지 않은 날이다", en="{value} lies in the future"),
+        Phrase(ko="오늘은 {today}", en="today is {today}"),
+        Phrase(ko="첫 공개판의 날짜를 쓴다", en="write the day of the first public version"),
     ),
     "E0301": Code(
         Phrase(ko="id {value} 항목이 이미 있다", en="there already is a paper with the id {value}"),
@@ -368,5 +370,56 @@ CODES: Mapping[str, Code] = {
         Phrase(ko="태그 {value} 항목이 이미 있다", en="there already is a tag {value}"),
         Phrase(ko="처음은 {first}번째 줄", en="first on line {first}"),
         Phrase(ko="하나를 지운다", en="delete one of the two"),
+    ),
+    "E0311": Code(
+        Phrase(
+            ko="{value}: arXiv {arxiv} 식별자의 달({month})과 맞지 않는다",
+            en="{value} does not fit arXiv {arxiv}, which is of {month}",
+        ),
+        Phrase(ko="첫 공개판의 날짜", en="the day of the first public version"),
+        Phrase(
+            ko="arXiv 초록 쪽의 v1 날짜를 쓴다. 다른 곳에 먼저 나왔으면 그 주소를 links에 쓴다",
+            en="copy the date of v1 from the abstract's page; if it came out elsewhere before, add that address to links",
+        ),
+    ),
+    "E0312": Code(
+        Phrase(ko="제목이 {other} 항목과 같다", en="the title is that of {other}"),
+        Phrase(ko="처음은 {first}번째 줄", en="first on line {first}"),
+        Phrase(
+            ko="같은 것이면 하나로 합치고, 아니면 제목을 바로잡는다",
+            en="merge the two if they are one work, otherwise correct the title",
+        ),
+    ),
+    "E0313": Code(
+        Phrase(ko="BibTeX 키 {key}: {other} 항목과 같다", en="its BibTeX key {key} is also that of {other}"),
+        Phrase(ko="처음은 {first}번째 줄", en="first on line {first}"),
+        Phrase(ko="붙임표를 빼도 다른 id를 고른다", en="choose an id that differs in more than its hyphens"),
+    ),
+    "E0314": Code(
+        Phrase(
+            ko="{value} 항목: 러너 {file}이 있는데 {field} 필드가 없다",
+            en="{value} has a runner, {file}, and no {field}",
+        ),
+        Phrase(ko="{field} 필드가 필요하다", en="needs {field}"),
+        Phrase(
+            ko="러너가 다시 재는 주장(claim)과 그 방법(test)을 두 언어로 쓴다",
+            en="write in both languages what the runner re-measures (claim), and how (test)",
+        ),
+    ),
+    "E0315": Code(
+        Phrase(ko="{file}: 어느 항목의 러너도 아니다", en="{file} is the runner of no entry"),
+        Phrase(ko="여기에 없는 논문", en="not among these"),
+        Phrase(ko="{hint}", en="{hint}"),
+    ),
+    "E0316": Code(
+        Phrase(
+            ko="arXiv {value}: 러너 {file}은 {cited}를 든다",
+            en="arXiv {value}, but the runner {file} cites {cited}",
+        ),
+        Phrase(ko="러너와 다른 식별자", en="not the runner's"),
+        Phrase(
+            ko="둘 중 틀린 쪽을 고친다: 항목의 links.arxiv 또는 러너 첫머리의 설명",
+            en="correct the one that is wrong: links.arxiv here, or the docstring at the runner's top",
+        ),
     ),
 }

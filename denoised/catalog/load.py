@@ -1,26 +1,22 @@
 """Reading catalog.yaml: everything that is wrong with it at once, each with its place, or the catalog.
 
 bytes -> text (`source`) -> nodes with places (`yaml_nodes`) -> values by the models' types (`schema`) ->
-models -> what must agree between entries (here).
+models -> what must agree between entries, and with their runners (`agreement`).
 """
 
 from __future__ import annotations
 
-import bisect
 import gc
-import graphlib
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
+from denoised.catalog.agreement import check_entries, check_runners
 from denoised.catalog.characters import visible
-from denoised.catalog.findings import CODES, Finding, Span, Value, did_you_mean, quoted
+from denoised.catalog.findings import CODES, Finding, Value, quoted
 from denoised.catalog.model import Catalog
 from denoised.catalog.schema import EXAMPLES, Conversion, Place, shape_of
 from denoised.catalog.source import Source, decode, read_bytes
@@ -74,15 +70,18 @@ def check(path: Path) -> list[Finding]:
     return read(path).findings
 
 
-def read(path: Path) -> Reading:
-    """Read a file. Raises DenoisedError (USAGE) where it cannot be read at all."""
-    return read_data(_display_name(path), read_bytes(path))
+def read(path: Path, *, runners: Path | None = None) -> Reading:
+    """Read a file, and where the folder `runners` is given, compare the entries with the runners in it.
+
+    Raises DenoisedError (USAGE) where it cannot be read at all.
+    """
+    return read_data(_display_name(path), read_bytes(path), runners=runners)
 
 
-def read_data(name: str, data: bytes) -> Reading:
+def read_data(name: str, data: bytes, *, runners: Path | None = None) -> Reading:
     """Read the bytes of a catalog; `name` stands for the file in messages."""
     with _garbage_left():
-        return _read_data(name, data)
+        return _read_data(name, data, runners)
 
 
 @contextmanager
@@ -97,14 +96,14 @@ def _garbage_left() -> Iterator[None]:
             gc.enable()
 
 
-def _read_data(name: str, data: bytes) -> Reading:
+def _read_data(name: str, data: bytes, runners: Path | None) -> Reading:
     source, findings = decode(name, data)
     catalog = None
     if not any(finding.code in ("E0101", "E0102") for finding in findings):
         root, unreadable = read_nodes(source)
         findings = findings + unreadable
         if root is not None:
-            catalog, wrong = _catalog(name, root)
+            catalog, wrong = _catalog(name, root, runners)
             findings += wrong
     findings = sorted(findings, key=lambda finding: (finding.span, finding.code))[:MOST]
     return Reading(source, findings, None if findings else catalog)
@@ -118,7 +117,7 @@ def _display_name(path: Path) -> str:
         return visible(str(path))
 
 
-def _catalog(name: str, root: Node) -> tuple[Catalog | None, list[Finding]]:
+def _catalog(name: str, root: Node, runners: Path | None) -> tuple[Catalog | None, list[Finding]]:
     findings: list[Finding] = []
     conversion = Conversion(lambda code, span, values: findings.append(Finding(name, span, code, values)))
     whole = Phrase(ko="카탈로그", en="the catalog")
@@ -134,7 +133,9 @@ def _catalog(name: str, root: Node) -> tuple[Catalog | None, list[Finding]]:
         for error in ours:
             _refused_value(conversion, error["loc"], error["type"], error["ctx"]["values"])
     if isinstance(data, dict):
-        _cross_check(conversion, data)
+        check_entries(conversion, data)
+        if runners is not None:
+            check_runners(conversion, data, runners)
     return catalog, findings
 
 
@@ -142,6 +143,21 @@ _RANGE = {
     "value": Phrase(ko="유한한 수", en="a finite number"),
     "nfe": Phrase(ko="1 이상의 수", en="a number from 1"),
 }
+
+# What is to be written in the place of a TODO.
+_UNWRITTEN = {
+    "category": Phrase(
+        ko="카탈로그 위쪽의 `categories`에서 하나를 고른다", en="choose one of the `categories` at the top"
+    ),
+    "id": Phrase(ko="사람들이 부르는 이름을 소문자로: ddim", en="what people call it, in lower case: ddim"),
+    "name": Phrase(ko="사람들이 부르는 이름: DDIM", en="what people call it: DDIM"),
+    "title": Phrase(ko="제목을 그대로 옮긴다", en="copy the title"),
+    "authors": Phrase(ko="저자를 적힌 차례대로 옮긴다", en="copy the authors in their order"),
+}
+_UNWRITTEN_TEXT = Phrase(
+    ko="무엇을 하는 논문인지 자기 말로 쓴다. 초록을 옮기지 않는다",
+    en="say in your own words what the work does; do not copy the abstract",
+)
 
 
 def _refused_value(
@@ -159,140 +175,10 @@ def _refused_value(
         said["fix"] = line if word else EXAMPLES[place.key]
     elif code == "E0208":
         said["fix"] = f'arxiv: "{values["found"] or "2010.02502"}"'
+    elif code == "E0212":
+        said["hint"] = _UNWRITTEN.get(place.key, _UNWRITTEN_TEXT)
     elif code == "E0215":
         said["fix"] = EXAMPLES[place.key]
     elif code == "E0216":
         said["expected"] = _RANGE[place.key]
     conversion.report(code, place.span, **said)
-
-
-Entries = dict[int, dict[str, Any]]  # the readable entries of a list, by index
-
-
-def _cross_check(conversion: Conversion, data: dict[str, Any]) -> None:
-    """What must agree between entries."""
-    categories, papers = _entries(data, "categories"), _entries(data, "papers")
-    _check_unique(conversion, "categories", categories, "E0302")
-    _check_unique(conversion, "papers", papers, "E0301")
-    _check_order(conversion, papers)
-    _check_arxiv(conversion, papers)
-    if (category_ids := _ids(data, "categories")) is not None:
-        _check_categories(conversion, papers, category_ids)
-    if (tag_ids := _ids(data, "tags")) and isinstance(data.get("tags"), tuple):
-        _check_unique(conversion, "tags", _entries(data, "tags"), "E0310")
-        _check_tags(conversion, papers, tag_ids)
-    if (paper_ids := _ids(data, "papers")) is not None:
-        for field in ("builds_on", "prerequisites"):
-            _check_references(conversion, papers, paper_ids, field)
-
-
-def _entries(data: dict[str, Any], part: str) -> Entries:
-    listed = data.get(part)
-    if not isinstance(listed, tuple):
-        return {}
-    return {index: entry for index, entry in enumerate(listed) if isinstance(entry, dict)}
-
-
-def _ids(data: dict[str, Any], part: str) -> set[str] | None:
-    """All ids of a part; None where one cannot be read, so that "there is no such id" cannot be said."""
-    listed = data.get(part)
-    if not isinstance(listed, tuple):
-        return None
-    ids = [entry.get("id") if isinstance(entry, dict) else None for entry in listed]
-    return {id for id in ids if id is not None} if all(isinstance(id, str) for id in ids) else None
-
-
-def _check_unique(conversion: Conversion, part: str, entries: Entries, code: str) -> None:
-    first: dict[str, Span] = {}
-    for index, entry in entries.items():
-        if isinstance(id := entry.get("id"), str):
-            span = conversion.places[part, index, "id"].span
-            if id in first:
-                conversion.report(code, span, value=quoted(id), first=str(first[id].line))
-            first.setdefault(id, span)
-
-
-def _check_order(conversion: Conversion, papers: Entries) -> None:
-    """Each entry against the one before it, so that one entry out of place is one finding."""
-    seen: list[str] = []  # sorted
-    before = ""
-    for index, entry in papers.items():
-        if not isinstance(id := entry.get("id"), str):
-            continue
-        if id < before:
-            target = quoted(seen[bisect.bisect_right(seen, id)])
-            place = Phrase(ko=f"이 항목을 {target} 앞으로 옮긴다", en=f"move this entry up, before {target}")
-            span = conversion.places["papers", index, "id"].span
-            conversion.report("E0306", span, value=quoted(id), before=quoted(before), place=place)
-        bisect.insort(seen, id)
-        before = id
-
-
-def _check_arxiv(conversion: Conversion, papers: Entries) -> None:
-    first: dict[str, tuple[str, Span]] = {}
-    for index, entry in papers.items():
-        links = entry.get("links")
-        if isinstance(links, dict) and isinstance(arxiv := links.get("arxiv"), str):
-            span = conversion.places["papers", index, "links", "arxiv"].span
-            if arxiv in first:
-                other, where = first[arxiv]
-                values = {"value": quoted(arxiv), "other": quoted(other), "first": str(where.line)}
-                conversion.report("E0307", span, **values)
-            first.setdefault(arxiv, (str(entry.get("id")), span))
-
-
-def _check_categories(conversion: Conversion, papers: Entries, known: set[str]) -> None:
-    for index, entry in papers.items():
-        if isinstance(category := entry.get("category"), str) and category not in known:
-            listed = ", ".join(sorted(known))
-            otherwise = Phrase(ko=f"있는 범주: {listed}", en=f"the categories are {listed}")
-            hint = did_you_mean(get_close_matches(category, known), otherwise)
-            span = conversion.places["papers", index, "category"].span
-            conversion.report("E0303", span, value=quoted(category), hint=hint)
-
-
-def _check_tags(conversion: Conversion, papers: Entries, known: set[str]) -> None:
-    otherwise = Phrase(
-        ko="카탈로그 위쪽의 `tags`에 있는 말만 쓴다",
-        en="use the words that stand under `tags` at the catalog's top",
-    )
-    for index, entry in papers.items():
-        listed = entry.get("tags")
-        for position, tag in enumerate(listed if isinstance(listed, tuple) else ()):
-            if isinstance(tag, str) and tag not in known:
-                span = conversion.places["papers", index, "tags", position].span
-                hint = did_you_mean(get_close_matches(tag, known), otherwise)
-                conversion.report("E0309", span, value=quoted(tag), hint=hint)
-
-
-def _check_references(conversion: Conversion, papers: Entries, known: set[str], field: str) -> None:
-    """A field of ids: each is there, none is the entry's own, and they lead in no circle."""
-    ancestors: dict[str, set[str]] = {}
-    spans: dict[tuple[str, str], Span] = {}
-    otherwise = Phrase(
-        ko="먼저 그 논문의 항목을 넣거나 이 id를 지운다",
-        en="add an entry for that paper first, or delete this id",
-    )
-    for index, entry in papers.items():
-        id, listed = entry["id"], entry.get(field)
-        for position, other in enumerate(listed if isinstance(listed, tuple) else ()):
-            if not isinstance(other, str):
-                continue
-            span = conversion.places["papers", index, field, position].span
-            if other == id:
-                conversion.report("E0305", span, field=field, value=quoted(id))
-            elif other in known:
-                ancestors.setdefault(id, set()).add(other)
-                spans[id, other] = span
-            else:
-                hint = did_you_mean(get_close_matches(other, known), otherwise)
-                conversion.report("E0304", span, field=field, value=quoted(other), hint=hint)
-    try:
-        graphlib.TopologicalSorter(ancestors).prepare()
-    except graphlib.CycleError as error:
-        circle = error.args[1][::-1]  # now each builds on the next
-        # The wrong step is probably the one from an earlier to a later paper.
-        days = {entry["id"]: str(entry.get("published")) for entry in papers.values()}
-        steps = list(itertools.pairwise(circle))
-        wrong = next((step for step in steps if days[step[0]] < days[step[1]]), steps[0])
-        conversion.report("E0308", spans[wrong], field=field, cycle=quoted(" → ".join(circle)))

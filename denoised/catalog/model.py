@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from datetime import date
+from datetime import date, timedelta
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Literal, LiteralString, NoReturn, get_args
@@ -34,7 +34,7 @@ VENUE = re.compile(
 _TAG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ARXIV_NEW = re.compile(r"([0-9]{2})([0-9]{2})\.([0-9]{4,5})")
 _ARXIV_OLD = re.compile(r"[a-z-]+(\.[A-Z]{2})?/[0-9]{7}")
-_ARXIV_INSIDE = re.compile(r"[0-9]{4}\.[0-9]{4,5}|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}")
+ARXIV_INSIDE = re.compile(r"[0-9]{4}\.[0-9]{4,5}|[a-z-]+(\.[A-Z]{2})?/[0-9]{7}")
 _PLACEHOLDER = re.compile(r"\b(TODO|FIXME|TBD|XXX)\b|^\W+$")
 _HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", re.IGNORECASE)
 
@@ -54,12 +54,19 @@ def _line(value: str) -> str:
         _wrong("E0105", character=describe(bad.group()))
     if value != value.strip() or "\n" in value or "\t" in value or "  " in value:
         _wrong("E0217")
-    if _PLACEHOLDER.search(value):
+    if is_placeholder(value):
         _wrong("E0212", value=value)
     return value
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether a text only keeps the place of one that is still to be written: TODO, an ellipsis."""
+    return _PLACEHOLDER.search(text) is not None
+
+
 def _id(value: str) -> str:
+    if is_placeholder(value):
+        _wrong("E0212", value=value)
     return (
         value if _ID.fullmatch(value) else _wrong("E0207", value=value, kebab=kebab(value, letter_first=True))
     )
@@ -87,8 +94,19 @@ def _arxiv(value: str) -> str:
         digits = 5 if year >= "15" else 4
         if year + month >= "0704" and "01" <= month <= "12" and len(number) == digits:
             return value
-    found = _ARXIV_INSIDE.search(value)
+    found = ARXIV_INSIDE.search(value)
     _wrong("E0208", value=value, found=found.group() if found and found.group() != value else "")
+
+
+def arxiv_month(identifier: str) -> tuple[date, date] | None:
+    """The first and the last day of the month in which arXiv gave an identifier; None where it is none."""
+    digits = identifier.rpartition("/")[2][:4]
+    if not digits.isascii() or not digits.isdigit() or not 1 <= int(digits[2:]) <= 12:
+        return None
+    # The oldest identifiers are of 1991.
+    year = int(digits[:2]) + (1900 if digits >= "9100" else 2000)
+    first = date(year, int(digits[2:]), 1)
+    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
 def _url(value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,20 +45,30 @@ class Source:
 def read_bytes(path: Path) -> bytes:
     """The file's bytes, one more than SIZE_LIMIT at most.
 
-    Raises DenoisedError (USAGE) where there is no such file or it may not be read.
+    Raises DenoisedError (USAGE) where there is no such file, it may not be read, or it is no file: a pipe
+    would never end, and behind a link could stand anything, of which findings then quote lines.
     """
     try:
-        with path.open("rb") as file:
-            return file.read(SIZE_LIMIT + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise DenoisedError(
-            say(ko=f"{path}: 읽을 수 없다 ({reason})", en=f"cannot read {path}: {reason}"),
-            help=say(
-                ko="프로젝트 폴더에서 실행하거나 파일을 지정한다",
-                en="run this in the project's folder, or name the file",
-            ),
-        ) from error
+        if path.is_symlink():
+            raise _unreadable(path, say(ko="링크이다", en="it is a link")) from error
+        raise _unreadable(path, os.strerror(error.errno or 0)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _unreadable(path, say(ko="보통 파일이 아니다", en="it is no regular file"))
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(SIZE_LIMIT + 1)
+
+
+def _unreadable(path: Path, reason: str) -> DenoisedError:
+    return DenoisedError(
+        say(ko=f"{path}: 읽을 수 없다 ({reason})", en=f"cannot read {path}: {reason}"),
+        help=say(
+            ko="프로젝트 폴더에서 실행하거나 파일을 지정한다",
+            en="run this in the project's folder, or name the file",
+        ),
+    )
 
 
 def decode(name: str, data: bytes) -> tuple[Source, list[Finding]]:

@@ -143,7 +143,9 @@ def check(
     from denoised.catalog import FORMATS, Format, read, render
 
     known("--format", format, FORMATS)
-    reading = read(_catalog_path(file))
+    path = _catalog_path(file)
+    runners = path.parent / "runners"
+    reading = read(path, runners=runners if runners.is_dir() else None)
     name, count = reading.source.name, len(reading.findings)
     if count or format == "json":
         print(render(reading.findings, reading.source, cast(Format, format), reader_language()))

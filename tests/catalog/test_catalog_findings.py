@@ -728,6 +728,60 @@ MISTAKES = [
         "delete one of the two",
     ),
     Mistake(
+        "E0212",
+        "category: fast-sampling\n",
+        "category: TODO\n",
+        (13, 15),
+        "TODO",
+        "`category` is still a placeholder",
+        "choose one of the `categories` at the top",
+    ),
+    Mistake(
+        "E0220",
+        '"2022-11-01"',
+        '"2999-11-01"',
+        (46, 16),
+        '"2999-11-01"',
+        "`2999-11-01` lies in the future",
+        "write the day of the first public version",
+    ),
+    Mistake(  # sent in last of all in October 2020
+        "E0311",
+        '"2020-10-06"',
+        '"2020-11-01"',
+        (11, 16),
+        '"2020-11-01"',
+        "`2020-11-01` does not fit arXiv `2010.02502`, which is of 2020-10",
+        "copy the date of v1 from the abstract's page; if it came out elsewhere before, add that address to links",
+    ),
+    Mistake(
+        "E0311",
+        '"2020-10-06"',
+        '"2020-08-31"',
+        (11, 16),
+        '"2020-08-31"',
+        "`2020-08-31` does not fit arXiv `2010.02502`, which is of 2020-10",
+        "copy the date of v1 from the abstract's page; if it came out elsewhere before, add that address to links",
+    ),
+    Mistake(
+        "E0312",
+        "title: Denoising Diffusion Probabilistic Models",
+        "title: Denoising diffusion - implicit models.",
+        (29, 12),
+        "Denoising diffusion - implicit models.",
+        "the title is that of `ddim`",
+        "merge the two if they are one work, otherwise correct the title",
+    ),
+    Mistake(
+        "E0313",
+        None,
+        VALID.replace("id: ddim", "id: ddp-m").replace("[Jiaming Song, ", "[J. Ho, "),
+        (26, 9),
+        "ddpm",
+        "its BibTeX key `ho2020ddpm` is also that of `ddp-m`",
+        "choose an id that differs in more than its hyphens",
+    ),
+    Mistake(
         "E0304",
         "[ddpm]",
         "[ddpn]",
@@ -818,7 +872,84 @@ def test_what_is_said_is_said_in_korean_too(mistake: Mistake) -> None:
 
 
 def test_every_code_has_a_mistake() -> None:
-    assert {mistake.code for mistake in MISTAKES} | {"E0101", "E0102"} == set(CODES)
+    of_files = {"E0101", "E0102", "E0314", "E0315", "E0316"}  # below
+    assert {mistake.code for mistake in MISTAKES} | of_files == set(CODES)
+
+
+@pytest.mark.parametrize("day", ["2020-09-01", "2020-10-31"])
+def test_identifiers_come_up_to_a_month_after_the_paper(day: str) -> None:
+    assert read_data("catalog.yaml", VALID.replace("2020-10-06", day).encode()).findings == []
+
+
+@pytest.mark.parametrize("place", ["openreview", "paper", "project", "post"])
+def test_a_work_may_have_come_out_elsewhere_long_before_arxiv(place: str) -> None:
+    text = VALID.replace("2020-10-06", "2019-01-01")
+    text = text.replace('code: "https://github.com/ermongroup/ddim"', f'{place}: "https://example.org/"')
+    assert read_data("catalog.yaml", text.encode()).findings == []
+
+
+def test_a_video_may_bear_the_title_of_its_paper() -> None:
+    text = VALID.replace("A review of diffusion", "Denoising Diffusion Implicit Models")
+    assert read_data("catalog.yaml", text.encode()).findings == []
+
+
+TEST = """    test:
+      ko: 열 스텝에서 잰다.
+      en: Measured at ten steps.
+"""
+
+
+def with_runners(folder: Path, **docstrings: str) -> list[tuple[str, int, str, str]]:
+    """What is found in the valid catalog beside runners: module="docstring", __ for the folder's slash."""
+    for name, docstring in docstrings.items():
+        path = folder / (name.replace("__", "/") + ".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'"""{docstring}"""\nraise SystemExit("never run")\n')
+    text = VALID.replace("    reported:\n", TEST + "    reported:\n", 1)
+    findings = read_data("catalog.yaml", text.encode(), runners=folder).findings
+    return [(each.code, each.line, each.message("en"), each.help("en")) for each in findings]
+
+
+def test_a_runner_that_agrees_is_not_mentioned(tmp_path: Path) -> None:
+    (tmp_path / "fast_sampling").mkdir()
+    (tmp_path / "fast_sampling" / "__init__.py").touch()
+    assert with_runners(tmp_path, fast_sampling__ddim="DDIM. arXiv:2010.02502, after 2006.11239") == []
+    assert with_runners(tmp_path, fast_sampling__ddim="DDIM, with no identifier") == []
+
+
+def test_a_runner_needs_the_claim_and_the_test_of_its_entry(tmp_path: Path) -> None:
+    found = with_runners(tmp_path, foundations__ddpm="arXiv:2006.11239", foundations__review="A video.")
+    both = "write in both languages what the runner re-measures (claim), and how (test)"
+    assert found == [
+        ("E0314", 29, "`ddpm` has a runner, `runners/foundations/ddpm.py`, and no `test`", both),
+        ("E0314", 45, "`review` has a runner, `runners/foundations/review.py`, and no `claim`", both),
+        ("E0314", 45, "`review` has a runner, `runners/foundations/review.py`, and no `test`", both),
+    ]
+
+
+def test_a_runner_belongs_to_an_entry_and_stands_in_its_category(tmp_path: Path) -> None:
+    found = with_runners(tmp_path, foundations__ddim="Elsewhere.", foundations__dddpm="?", foundations__x="?")
+    assert [(code, message, help) for code, _, message, help in found] == [
+        ("E0315", "`runners/foundations/dddpm.py` is the runner of no entry", "did you mean `ddpm`, `ddim`?"),
+        (
+            "E0315",
+            "`runners/foundations/ddim.py` is the runner of no entry",
+            "move it to runners/fast_sampling/ddim.py",
+        ),
+        ("E0315", "`runners/foundations/x.py` is the runner of no entry", "add an entry for its paper first"),
+    ]
+
+
+def test_a_runner_cites_the_paper_of_its_entry(tmp_path: Path) -> None:
+    ((code, line, message, _),) = with_runners(tmp_path, fast_sampling__ddim="DDIM. arXiv:2010.02520")
+    assert (code, line) == ("E0316", 15)
+    assert message == "arXiv `2010.02502`, but the runner `runners/fast_sampling/ddim.py` cites `2010.02520`"
+
+
+def test_a_runner_that_is_no_python_says_nothing_here(tmp_path: Path) -> None:
+    (tmp_path / "fast_sampling").mkdir()
+    (tmp_path / "fast_sampling" / "ddim.py").write_bytes(b"\0def (")
+    assert with_runners(tmp_path) == []
 
 
 def test_a_file_that_is_too_large_is_not_parsed() -> None:

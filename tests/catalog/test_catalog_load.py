@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import date
 from pathlib import Path
@@ -108,8 +109,22 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_catalog(tmp_path: Path) -> None:
-    with pytest.raises(DenoisedError, match="Is a directory"):
+    with pytest.raises(DenoisedError, match=f"^cannot read {tmp_path}: it is no regular file$"):
         check(tmp_path)
+
+
+def test_a_pipe_is_refused_before_anyone_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "catalog.yaml")
+    with pytest.raises(DenoisedError, match="it is no regular file"):
+        check(tmp_path / "catalog.yaml")
+
+
+def test_a_link_is_refused_because_findings_quote_what_they_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("token: hunter2")
+    (tmp_path / "catalog.yaml").symlink_to("secret")
+    with pytest.raises(DenoisedError) as caught:
+        check(tmp_path / "catalog.yaml")
+    assert caught.value.message == f"cannot read {tmp_path}/catalog.yaml: it is a link"
 
 
 def test_findings_without_end_are_cut_off() -> None:
