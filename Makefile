@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint serve site bench-metrics bench-sampling bench-container clean
+.PHONY: demo test lint serve site bench-metrics bench-sampling bench-container bench-catalog fuzz clean
 
 demo: .venv/.installed  ## reproduce DDIM against DDPM and build the site
 	$(BIN)/denoised run ddim
@@ -28,11 +28,11 @@ serve: .venv/.installed  ## serve the built site on 127.0.0.1
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[contribute]'
 	touch $@
 
 .venv/.installed-test: .venv/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[contribute,test]'
 	touch $@
 
 bench-metrics: .venv/.installed-test  ## the metrics' speed against torchmetrics, written for the site
@@ -43,6 +43,12 @@ bench-sampling: .venv/.installed  ## sampling's speed against diffusers, written
 
 bench-container: .venv/.installed  ## what confinement costs; needs an engine and `denoised image build`
 	$(BIN)/python benchmarks/container.py
+
+bench-catalog: .venv/.installed  ## how long and how much memory `denoised check` takes
+	$(BIN)/python benchmarks/catalog.py
+
+fuzz: .venv/.installed  ## the catalog's parser against thousands of files that nobody should write
+	$(BIN)/python -m benchmarks.fuzz
 
 clean:  ## remove everything that can be made again
 	rm -rf .venv build outputs

@@ -7,7 +7,7 @@ models -> what must agree between entries, and with their runners (`agreement`).
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from denoised.catalog.agreement import check_entries, check_runners
 from denoised.catalog.characters import visible
-from denoised.catalog.findings import CODES, Finding, Value, quoted
+from denoised.catalog.findings import CODES, Finding, Span, Value, quoted
 from denoised.catalog.model import Catalog
-from denoised.catalog.schema import EXAMPLES, Conversion, Place, shape_of
+from denoised.catalog.schema import EXAMPLES, Conversion, Place, shape_of, unwritten
 from denoised.catalog.source import Source, decode, read_bytes
 from denoised.catalog.yaml_nodes import Node, read_nodes
 from denoised.errors import DenoisedError, Exit
@@ -96,6 +96,10 @@ def _garbage_left() -> Iterator[None]:
             gc.enable()
 
 
+class _Enough(Exception):
+    """So much is wrong that looking further tells nobody anything."""
+
+
 def _read_data(name: str, data: bytes, runners: Path | None) -> Reading:
     source, findings = decode(name, data)
     catalog = None
@@ -119,7 +123,22 @@ def _display_name(path: Path) -> str:
 
 def _catalog(name: str, root: Node, runners: Path | None) -> tuple[Catalog | None, list[Finding]]:
     findings: list[Finding] = []
-    conversion = Conversion(lambda code, span, values: findings.append(Finding(name, span, code, values)))
+
+    def report(code: str, span: Span, values: Mapping[str, Value]) -> None:
+        findings.append(Finding(name, span, code, values))
+        if len(findings) == 2 * MOST:
+            raise _Enough
+
+    conversion = Conversion(report)
+    try:
+        return _converted(conversion, root, runners, findings), findings
+    except _Enough:
+        return None, findings
+
+
+def _converted(
+    conversion: Conversion, root: Node, runners: Path | None, findings: list[Finding]
+) -> Catalog | None:
     whole = Phrase(ko="카탈로그", en="the catalog")
     data = conversion.convert(root, shape_of(Catalog), Place(root.span, whole, whole, ""))
     catalog = None
@@ -136,28 +155,13 @@ def _catalog(name: str, root: Node, runners: Path | None) -> tuple[Catalog | Non
         check_entries(conversion, data)
         if runners is not None:
             check_runners(conversion, data, runners)
-    return catalog, findings
+    return catalog
 
 
 _RANGE = {
     "value": Phrase(ko="유한한 수", en="a finite number"),
     "nfe": Phrase(ko="1 이상의 수", en="a number from 1"),
 }
-
-# What is to be written in the place of a TODO.
-_UNWRITTEN = {
-    "category": Phrase(
-        ko="카탈로그 위쪽의 `categories`에서 하나를 고른다", en="choose one of the `categories` at the top"
-    ),
-    "id": Phrase(ko="사람들이 부르는 이름을 소문자로: ddim", en="what people call it, in lower case: ddim"),
-    "name": Phrase(ko="사람들이 부르는 이름: DDIM", en="what people call it: DDIM"),
-    "title": Phrase(ko="제목을 그대로 옮긴다", en="copy the title"),
-    "authors": Phrase(ko="저자를 적힌 차례대로 옮긴다", en="copy the authors in their order"),
-}
-_UNWRITTEN_TEXT = Phrase(
-    ko="무엇을 하는 논문인지 자기 말로 쓴다. 초록을 옮기지 않는다",
-    en="say in your own words what the work does; do not copy the abstract",
-)
 
 
 def _refused_value(
@@ -176,7 +180,7 @@ def _refused_value(
     elif code == "E0208":
         said["fix"] = f'arxiv: "{values["found"] or "2010.02502"}"'
     elif code == "E0212":
-        said["hint"] = _UNWRITTEN.get(place.key, _UNWRITTEN_TEXT)
+        said["hint"] = unwritten(place.key)
     elif code == "E0215":
         said["fix"] = EXAMPLES[place.key]
     elif code == "E0216":

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel
 
 from denoised.catalog.findings import Span, Value, did_you_mean, quoted
+from denoised.catalog.model import is_placeholder
 from denoised.catalog.yaml_nodes import Field, Mapping, Node, Refused, Scalar, Sequence, quote
 from denoised.language import Phrase
 
@@ -120,6 +121,30 @@ EXAMPLES = {
     "ko": "ko: 한국어로 쓴다.",
     "en": "en: Write English.",
 }
+
+# What is to be written in the place of a TODO.
+_UNWRITTEN = {
+    "category": Phrase(
+        ko="카탈로그 위쪽의 `categories`에서 하나를 고른다", en="choose one of the `categories` at the top"
+    ),
+    "id": Phrase(ko="사람들이 부르는 이름을 소문자로: ddim", en="what people call it, in lower case: ddim"),
+    "name": Phrase(ko="사람들이 부르는 이름: DDIM", en="what people call it: DDIM"),
+    "published": Phrase(
+        ko='첫 공개판의 날짜: published: "2020-10-06"',
+        en='the day of the first public version: published: "2020-10-06"',
+    ),
+    "title": Phrase(ko="제목을 그대로 옮긴다", en="copy the title"),
+    "authors": Phrase(ko="저자를 적힌 차례대로 옮긴다", en="copy the authors in their order"),
+}
+_UNWRITTEN_TEXT = Phrase(
+    ko="무엇을 하는 논문인지 자기 말로 쓴다. 초록을 옮기지 않는다",
+    en="say in your own words what the work does; do not copy the abstract",
+)
+
+
+def unwritten(field: str) -> Phrase:
+    """What belongs in a field that still says TODO."""
+    return _UNWRITTEN.get(field, _UNWRITTEN_TEXT)
 
 
 @cache
@@ -255,7 +280,10 @@ class Conversion:
                 return date.fromisoformat(text)
         except ValueError:  # the thirtieth of February
             pass
-        self.report("E0210", place.span, value=quoted(text), fix=EXAMPLES[place.key])
+        if is_placeholder(text):
+            self.report("E0212", place.span, field=place.label, hint=unwritten(place.key))
+        else:
+            self.report("E0210", place.span, value=quoted(text), fix=EXAMPLES[place.key])
         return HOLE
 
     def _number(self, node: Scalar, wanted: type, place: Place) -> Any:

@@ -31,6 +31,7 @@ from denoised.catalog.source import Source
 from denoised.language import Phrase
 
 DEPTH_LIMIT = 12
+NODE_LIMIT = 2_000_000  # keys and values; ten thousand entries have about half as many
 
 # The parser in C is many times faster; a PyYAML built without it gives the same events.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -100,6 +101,7 @@ class _Reader:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.findings: list[Finding] = []
+        self.count = 0
         self.events: Iterator[Any] = yaml.parse(source.parsable, Loader=_Loader)
 
     def add(self, code: str, span: Span, **values: Value) -> None:
@@ -125,6 +127,11 @@ class _Reader:
 
     def node(self, event: Any, depth: int) -> Node:
         """The node that begins with `event`; its other events are taken from the stream."""
+        self.count += 1
+        if self.count > NODE_LIMIT:
+            limit = Phrase(ko=f"값 {NODE_LIMIT:,}개", en=f"{NODE_LIMIT:,} values")
+            self.add("E0101", self.span(event), limit=limit)
+            raise _Abandoned
         if isinstance(event, AliasEvent):
             span = self.span(event)
             self.add("E0107", span, value=quoted(f"*{event.anchor}"))
