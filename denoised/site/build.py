@@ -48,7 +48,7 @@ def generate(root: Path, out: Path, *, records: Path | None = None) -> Pages:
     problems = Problems()
     files: dict[str, bytes] = {}
     count = 0
-    assets = _assets(library)
+    assets = assets_of(library)
     for language in LANGUAGES:
         pages = Writer(library, words, language, problems).pages()
         count = len(pages)
@@ -59,7 +59,7 @@ def generate(root: Path, out: Path, *, records: Path | None = None) -> Pages:
                 for path in result.pictures:
                     files[f"{language}/papers/{item.paper.id}/{path.name}"] = path.read_bytes()
     files |= {f"root/{path}": data for path, data in (_doors(root, words) | api_files(library)).items()}
-    _tidy(out, files)
+    tidy(out, files)
     return Pages(out, library, count, tuple(problems.found))
 
 
@@ -113,7 +113,7 @@ def _start_mkdocs(
     )
 
 
-def _assets(library: Library) -> dict[str, bytes]:
+def assets_of(library: Library) -> dict[str, bytes]:
     """What both languages' pages load, by its path: styles, scripts, and pictures that no record holds."""
     folder = library.root / "site" / "assets"
     files = {
@@ -139,7 +139,7 @@ def _doors(root: Path, words: Words) -> dict[str, bytes]:
     }
 
 
-def _tidy(out: Path, files: Mapping[str, bytes]) -> None:
+def tidy(out: Path, files: Mapping[str, bytes]) -> None:
     """Make `out` hold exactly `files`, touching only what differs."""
     if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
         raise DenoisedError(

@@ -159,7 +159,7 @@ class Writer:
                 up="../../",
             )
         for item in self.library.items:
-            pages[f"papers/{item.paper.id}/index.md"] = self._paper(item)
+            pages[f"papers/{item.paper.id}/index.md"] = self.paper(item)
         return pages
 
     # --- pages -------------------------------------------------------------------------------------------
@@ -339,7 +339,8 @@ class Writer:
         path = self.library.root / "site" / f"{name}.{self.language}.md"
         return typeset(path.read_text(encoding="utf-8"))
 
-    def _paper(self, item: Item) -> str:
+    def paper(self, item: Item) -> str:
+        """The page of one entry."""
         paper = item.paper
         views = [
             view

@@ -46,14 +46,22 @@ def make_server(root: Path, port: int = 8000) -> ThreadingHTTPServer:
             say(ko=f"{site}에 사이트가 없다", en=f"there is no site in {site}"),
             help="denoised site build",
         )
+    return server_of(site, port, "denoised site serve")
+
+
+def server_of(folder: Path, port: int, command: str) -> ThreadingHTTPServer:
+    """A server of one folder, bound and not yet running; port 0 takes a free one.
+
+    Raises DenoisedError (USAGE), with `command` for another port, if the port is taken.
+    """
     try:
-        return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(site)))
+        return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(folder)))
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         raise DenoisedError(
             say(ko=f"포트 {port}을 쓸 수 없다: ", en=f"port {port} cannot be used: ") + str(error.strerror),
-            help=f"denoised site serve --port {port + 1 if port > 1023 else 8000}",
+            help=f"{command} --port {port + 1 if port > 1023 else 8000}",
         ) from error
 
 
