@@ -54,14 +54,14 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         language, rest = _take_language(arguments)
     except DenoisedError as error:
         with speaking(locale_language()):
-            return _tell(error)
+            return tell(error)
     with speaking(language):
         try:
             code = _dispatch(app, rest)
             sys.stdout.flush()
             return code
         except DenoisedError as error:
-            return _tell(error)
+            return tell(error)
         except KeyboardInterrupt:
             note(say(ko="중단했다", en="interrupted"))
             return Exit.INTERRUPTED
@@ -155,7 +155,7 @@ def _usage_error(error: typer.TyperException) -> DenoisedError:
 # --- errors and output -----------------------------------------------------------------------------------
 
 
-def _tell(error: DenoisedError) -> int:
+def tell(error: DenoisedError) -> int:
     """Print an error for a person; its exit code."""
     from denoised.catalog import CatalogError, render
     from denoised.catalog.characters import visible

@@ -17,7 +17,7 @@ from typing import Any
 
 from denoised.catalog.bibtex import citation_key
 from denoised.catalog.findings import Span, did_you_mean, quoted
-from denoised.catalog.model import ARXIV_INSIDE, arxiv_month, is_placeholder, snake
+from denoised.catalog.model import ARXIV_INSIDE, arxiv_month, is_placeholder, kebab, snake
 from denoised.catalog.schema import Conversion
 from denoised.language import Phrase
 
@@ -215,10 +215,17 @@ def _check_citation_keys(conversion: Conversion, papers: Entries) -> None:
             conversion.report("E0313", span, key=quoted(key), other=quoted(other), first=str(where.line))
 
 
+def _is_word(text: str) -> bool:
+    """Whether it is written as ids and tags are; what is not has its finding, and is not looked up."""
+    return text == kebab(text) and not is_placeholder(text)
+
+
 def _check_categories(conversion: Conversion, papers: Entries, known: set[str]) -> None:
     for index, entry in papers.items():
         category = entry.get("category")
-        if isinstance(category, str) and category not in known and not is_placeholder(category):
+        if not isinstance(category, str) or not _is_word(category):
+            continue
+        if category not in known:
             listed = ", ".join(sorted(known))
             otherwise = Phrase(ko=f"있는 범주: {listed}", en=f"the categories are {listed}")
             hint = did_you_mean(get_close_matches(category, known), otherwise)
@@ -234,7 +241,7 @@ def _check_tags(conversion: Conversion, papers: Entries, known: set[str]) -> Non
     for index, entry in papers.items():
         listed = entry.get("tags")
         for position, tag in enumerate(listed if isinstance(listed, tuple) else ()):
-            if isinstance(tag, str) and tag not in known:
+            if isinstance(tag, str) and _is_word(tag) and tag not in known:
                 span = conversion.places["papers", index, "tags", position].span
                 hint = did_you_mean(get_close_matches(tag, known), otherwise)
                 conversion.report("E0309", span, value=quoted(tag), hint=hint)
@@ -251,7 +258,7 @@ def _check_references(conversion: Conversion, papers: Entries, known: set[str], 
     for index, entry in papers.items():
         id, listed = entry["id"], entry.get(field)
         for position, other in enumerate(listed if isinstance(listed, tuple) else ()):
-            if not isinstance(other, str):
+            if not isinstance(other, str) or not _is_word(other):
                 continue
             span = conversion.places["papers", index, field, position].span
             if other == id:

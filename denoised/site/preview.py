@@ -14,6 +14,7 @@ import time
 from html import escape
 from pathlib import Path
 
+from denoised.command_line import note, tell
 from denoised.errors import DenoisedError, Exit
 from denoised.language import LANGUAGES, Language, reader_language, say
 from denoised.site.build import assets_of, tidy
@@ -67,8 +68,8 @@ def preview_command(root: Path, id: str, port: int) -> None:
         address = f"http://{HOST}:{server.server_address[1]}"
         for language in LANGUAGES:
             print(f"{address}/{language}/papers/{id}/", flush=True)
-        _tell(problems)
-        _note(
+        _note_all(problems)
+        note(
             say(
                 ko="파일을 고치면 다시 만든다. 끝내려면 Ctrl-C.",
                 en="Edits are built again. Stop with Ctrl-C.",
@@ -91,10 +92,10 @@ def _watch(root: Path, id: str, records: Path) -> None:
         try:
             _, problems = build_preview(root, id, records=records)
         except DenoisedError as error:  # half of an edit: the page stays until the next one
-            _note(f"{error.message}\n{error.help or ''}".rstrip())
+            tell(error)
         else:
-            _tell(problems)
-            _note(say(ko="다시 만들었다: 새로 고친다", en="built again: reload the page"))
+            _note_all(problems)
+            note(say(ko="다시 만들었다: 새로 고친다", en="built again: reload the page"))
 
 
 def _state(root: Path, id: str) -> dict[str, tuple[int, int]]:
@@ -152,10 +153,6 @@ def _absent(id: str) -> str:
     )
 
 
-def _tell(problems: tuple[str, ...]) -> None:
+def _note_all(problems: tuple[str, ...]) -> None:
     for problem in problems:
-        _note(problem)
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        note(problem)
