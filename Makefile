@@ -2,13 +2,15 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint serve site bench-metrics bench-sampling bench-container bench-catalog fuzz clean
+.PHONY: setup demo test lint serve site bench-metrics bench-sampling bench-container bench-catalog fuzz clean
 
 demo: .venv/.installed  ## reproduce DDIM against DDPM and build the site
 	$(BIN)/denoised run ddim
 	$(BIN)/denoised site build
 	@echo
 	@echo "Open build/site/index.html through a server:  make serve   (http://127.0.0.1:8000/)"
+
+setup: .venv/.installed  ## .venv with everything but the tests' needs
 
 test: .venv/.installed-test  ## every test; DENOISED_REQUIRE=browser,docker makes their absence a failure
 	$(BIN)/python -m pytest
