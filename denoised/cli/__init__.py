@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 # In the order in which help lists the commands; each module adds its own.
 from denoised.cli import catalog as _catalog  # noqa: F401
+from denoised.cli import contribute as _contribute  # noqa: F401
 from denoised.cli import lab as _lab  # noqa: F401
 from denoised.cli import site as _site  # noqa: F401
 from denoised.cli.app import app

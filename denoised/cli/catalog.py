@@ -50,7 +50,7 @@ def list_papers(
     from denoised.catalog import KINDS, load
     from denoised.catalog.listing import entries_of, lines_of, matches
 
-    path = _catalog_path(catalog)
+    path = catalog_path(catalog)
     loaded = load(path)
     tags = {each for paper in loaded.papers for each in paper.tags}
     known("--category", category, [each.id for each in loaded.categories])
@@ -80,7 +80,7 @@ def show(
     from denoised.catalog import load
     from denoised.catalog.listing import full
 
-    path = _catalog_path(catalog)
+    path = catalog_path(catalog)
     loaded = load(path)
     typer.echo(full(loaded.paper(id), loaded, path.parent, reader_language(), title=bold))
 
@@ -112,7 +112,7 @@ def export(
     from denoised.catalog.export import export as written
 
     known("--format", format, EXPORT_FORMATS)
-    loaded = load(_catalog_path(catalog))
+    loaded = load(catalog_path(catalog))
     known("--category", category, [each.id for each in loaded.categories])
     papers = [loaded.paper(id) for id in ids] if ids else list(loaded.papers)
     chosen = [paper for paper in papers if category in (None, paper.category)]
@@ -143,7 +143,7 @@ def check(
     from denoised.catalog import FORMATS, Format, read, render
 
     known("--format", format, FORMATS)
-    path = _catalog_path(file)
+    path = catalog_path(file)
     runners = path.parent / "runners"
     reading = read(path, runners=runners if runners.is_dir() else None)
     name, count = reading.source.name, len(reading.findings)
@@ -162,7 +162,8 @@ def check(
         )
 
 
-def _catalog_path(chosen: Path | None) -> Path:
+def catalog_path(chosen: Path | None) -> Path:
+    """The catalog that was asked for, or this project's."""
     return find_root() / CATALOG if chosen is None else chosen
 
 
