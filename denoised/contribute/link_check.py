@@ -152,7 +152,8 @@ def ask(
 
     `allow`: numeric addresses with a port that may be asked although they are not public.
 
-    On KeyboardInterrupt what has been answered is still told, open connections are cut, and it is raised again.
+    On KeyboardInterrupt open connections are cut, what has been answered is still told (the last answer perhaps
+    twice), and it is raised again.
     """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for address in dict.fromkeys(addresses):
@@ -169,22 +170,22 @@ def ask(
     ]
     for thread in threads:
         thread.start()
-    left = sum(map(len, groups.values()))
+    total, told = sum(map(len, groups.values())), 0
     try:
-        while left:
+        while told < total:
             asker.wires.cut(time.monotonic())
-            try:
-                result = asker.results.get(timeout=_TICK)
-            except queue.Empty:
-                continue
-            if isinstance(result, BaseException):
-                raise result
-            left -= 1
-            tell(*result)
+            asker.news.wait(_TICK)
+            asker.news.clear()
+            while told < len(asker.results):
+                result = asker.results[told]
+                if isinstance(result, BaseException):
+                    raise result
+                tell(*result)
+                told += 1
     except KeyboardInterrupt:
         asker.end(threads)
-        while not asker.results.empty():
-            if not isinstance(result := asker.results.get(), BaseException):
+        for result in asker.results[told:]:
+            if not isinstance(result, BaseException):
                 tell(*result)
         raise
     finally:
@@ -263,7 +264,9 @@ class _Asker:
     ) -> None:
         self.stop = threading.Event()
         self.wires = _Wires(self.stop)
-        self.results: queue.SimpleQueue[tuple[str, Answer] | BaseException] = queue.SimpleQueue()
+        # Not a queue: what was taken from one is lost where an interrupt comes before it is told.
+        self.results: list[tuple[str, Answer] | BaseException] = []
+        self.news = threading.Event()
         self._limits = limits
         self._allow = allow
         self._resolve = resolve
@@ -276,11 +279,15 @@ class _Asker:
         try:
             while True:
                 for address in self._work.get_nowait():
-                    self.results.put((address, self._answer(address)))
+                    self._put((address, self._answer(address)))
         except (queue.Empty, _Stopped):
             pass
         except BaseException as error:  # a bug: `ask` raises it, or would wait for ever
-            self.results.put(error)
+            self._put(error)
+
+    def _put(self, result: tuple[str, Answer] | BaseException) -> None:
+        self.results.append(result)
+        self.news.set()
 
     def end(self, threads: Sequence[threading.Thread]) -> None:
         """Cut every connection and wait for the threads, a second at most: one may hang in a look-up of a name."""

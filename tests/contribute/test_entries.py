@@ -86,7 +86,9 @@ def test_lines_end_as_in_the_rest_of_the_file() -> None:
 
 
 def test_works_are_read_from_a_catalog_with_errors() -> None:
-    found = works(VALID.replace("kind: video", "kind: vidio").replace("category: foundations", "category: nowhere"))
+    found = works(
+        VALID.replace("kind: video", "kind: vidio").replace("category: foundations", "category: nowhere")
+    )
     assert [(work.id, work.line, work.arxiv) for work in found] == [
         ("ddim", 6, "2010.02502"),
         ("ddpm", 26, "2006.11239"),

@@ -163,6 +163,14 @@ def test_an_address_is_asked_once_however_often_it_is_named(server: Played) -> N
     assert told == [server.at("/ok")] and server.lines == ["HEAD /ok"]
 
 
+def test_a_bug_in_a_thread_ends_the_command(server: Played) -> None:
+    def broken(host: str, port: int) -> list[str]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asked("http://site.example/", "http://other.example/", resolve=broken)
+
+
 def test_nothing_to_ask_is_no_error() -> None:
     assert asked() == {}
 
@@ -603,7 +611,7 @@ def test_every_address_is_collected_once_with_all_its_places(tmp_path: Path) -> 
         "https://wiki.example/A_(b)": ["papers/a/ko.md:12"],
         "ftp://old.example/": ["site/pages/method.en.md:3"],
         "//relative.example/": ["site/pages/method.en.md:3"],
-        "http://[": ["site/pages/method.en.md:4"],
+        "http://%5B": ["site/pages/method.en.md:4"],
     }
     assert set(collect(tmp_path, catalog, ["b"])) == {"https://code.example/x", "https://demo.example/"}
     with pytest.raises(DenoisedError, match="`c`"):
