@@ -132,10 +132,8 @@ def is_public(address: str) -> bool:
             ip = ip.ipv4_mapped
         elif ip in _IPV4_INSIDE:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif (
-            ip.sixtofour is not None or ip.teredo is not None or ip.is_site_local
-        ):  # of the past, or of a site
-            return False
+        elif ip.sixtofour is not None or ip.teredo is not None or ip.is_site_local:
+            return False  # tunnels that no site lives behind, and addresses that are a site's own
     # Of multicast addresses some are global, of reserved ones those that no registry has given to anybody.
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
@@ -159,10 +157,8 @@ def ask(
     for address in dict.fromkeys(addresses):
         groups[_host_of(address)].append(address)
     work: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-    for group in sorted(
-        groups.values(), key=len, reverse=True
-    ):  # the longest first: nothing is left for the end
-        work.put(group)
+    for group in sorted(groups.values(), key=len, reverse=True):
+        work.put(group)  # the longest first, so that the others are done meanwhile
     asker = _Asker(limits, allow, resolve, work)
     # Not a pool of the library's: that one waits for its threads even where one hangs in the system's resolver.
     threads = [

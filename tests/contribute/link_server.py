@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import socketserver
 import sys
 import threading
 import time
@@ -193,7 +192,7 @@ class _Page(BaseHTTPRequestHandler):
         self._drip()
 
     def page_slow_headers(self, rest: str) -> None:
-        self._head(b"HTTP/1.1 404 Not Found\r\nX-Slow: ")
+        self._head(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         self._drip()
 
     def page_wide_header(self, rest: str) -> None:
@@ -240,28 +239,6 @@ class _Page(BaseHTTPRequestHandler):
                     return
             except TimeoutError:
                 continue
-
-
-@contextmanager
-def listening(host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes]]]:
-    """A plain listener: its port, and what every connection sent first, b"" where that was nothing."""
-    heard: list[bytes] = []
-
-    class Ear(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            heard.append(self.request.recv(1000))
-
-    class Listener(socketserver.ThreadingTCPServer):
-        daemon_threads = False
-
-    with Listener((host, 0), Ear) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server.server_address[1], heard
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def closed_port() -> int:
