@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -21,6 +23,23 @@ DryOption = Annotated[
         help=both(ko="보여 주기만 하고 쓰지 않는다.", en="Show what would be written; write nothing."),
     ),
 ]
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Say how to install what only contributors need, where it is missing: an image for runs is without it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("", "denoised"):
+            raise
+        raise DenoisedError(
+            say(
+                ko=f"이 명령에 필요한 {error.name} 패키지가 없다",
+                en=f"this command needs the package {error.name}, which is not installed",
+            ),
+            help="pip install --constraint constraints.txt --editable '.[contribute]'",
+        ) from error
 
 
 @app.command(
@@ -72,10 +91,13 @@ def new(
             say(ko="논문 하나 또는 --bibtex FILE을 준다", en="give one work, or --bibtex FILE"),
             help="denoised new 2307.10159",
         )
-    if bibtex is not None:
-        import_command(path, bibtex, category=category, dry=dry)
-    elif work is not None:
-        new_command(find_root(), path, work, id=id, category=category, kind=kind, offline=offline, dry=dry)
+    with _extra():
+        if bibtex is not None:
+            import_command(path, bibtex, category=category, dry=dry)
+        elif work is not None:
+            new_command(
+                find_root(), path, work, id=id, category=category, kind=kind, offline=offline, dry=dry
+            )
 
 
 @app.command(
@@ -143,7 +165,8 @@ def links(
         ),
     ] = "human",
 ) -> None:
-    from denoised.contribute.links import FORMATS, Format, links_command
+    with _extra():
+        from denoised.contribute.links import FORMATS, Format, links_command
 
     known("--format", format, FORMATS)
     raise typer.Exit(links_command(find_root(), ids or [], state=state, format=cast(Format, format)))

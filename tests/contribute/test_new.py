@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -160,6 +161,17 @@ def test_a_dry_run_writes_nothing(catalog: Path, capsys: pytest.CaptureFixture[s
     assert '    links: {paper: "https://doi.org/10.1145/3592133"}\n' in said.out and "claim:" not in said.out
     assert "아무것도 쓰지 않았다" in said.err
     assert catalog.read_bytes() == before
+
+
+def test_what_only_contributors_need_is_named_where_it_is_missing(
+    catalog: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "denoised.contribute.arxiv", raising=False)
+    monkeypatch.setitem(sys.modules, "arxiv", None)
+    assert main(["--lang", "en", "new", "2307.10159", "--catalog", str(catalog)]) == 2
+    said = capsys.readouterr().err
+    assert "error: this command needs the package arxiv, which is not installed" in said
+    assert "help: pip install --constraint constraints.txt --editable '.[contribute]'" in said
 
 
 BIBTEX = """
