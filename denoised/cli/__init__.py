@@ -21,6 +21,8 @@ from denoised.cli import site as _site  # noqa: F401
 from denoised.cli.app import app
 from denoised.command_line import run as run_app
 
+__all__ = ["app", "main"]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
