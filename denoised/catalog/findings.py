@@ -397,7 +397,7 @@ CODES: Mapping[str, Code] = {
     ),
     "E0314": Code(
         Phrase(
-            ko="{value} 항목: 러너 {file}이 있는데 {field} 필드가 없다",
+            ko="{value} 항목에 {field} 필드가 없다. 러너가 있으면 필요하다: {file}",
             en="{value} has a runner, {file}, and no {field}",
         ),
         Phrase(ko="{field} 필드가 필요하다", en="needs {field}"),
@@ -413,7 +413,7 @@ CODES: Mapping[str, Code] = {
     ),
     "E0316": Code(
         Phrase(
-            ko="arXiv {value}: 러너 {file}은 {cited}를 든다",
+            ko="arXiv {value}: 러너에 적힌 식별자와 다르다 ({file}: {cited})",
             en="arXiv {value}, but the runner {file} cites {cited}",
         ),
         Phrase(ko="러너와 다른 식별자", en="not the runner's"),

@@ -1,4 +1,4 @@
-"""Commands of a contributor: a new entry's draft, what can be mended safely, a preview, the state of the links."""
+"""Commands of a contributor: a new entry's draft, what can be mended safely, a preview, what a code means, the links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from denoised.cli.app import app
 from denoised.cli.catalog import CatalogOption, catalog_path
 from denoised.command_line import both, known
 from denoised.errors import DenoisedError
-from denoised.language import say
+from denoised.language import reader_language, say
 from denoised.project import find_root
 
 DryOption = Annotated[
@@ -170,3 +170,17 @@ def links(
 
     known("--format", format, FORMATS)
     raise typer.Exit(links_command(find_root(), ids or [], state=state, format=cast(Format, format)))
+
+
+@app.command(
+    help=both(
+        ko="오류 코드 하나의 뜻, 틀린 예와 맞는 예. 예: denoised explain E0203",
+        en="What a code of `denoised check` means, with a wrong and a right example: denoised explain E0203",
+    )
+)
+def explain(
+    code: Annotated[str, typer.Argument(metavar="CODE", help=both(ko="오류 코드.", en="The code."))],
+) -> None:
+    from denoised.catalog.explain import explain as explained
+
+    print(explained(find_root(), code, reader_language()))

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from denoised.catalog import Catalog, Paper, load
+from denoised.catalog.explain import Explanations, read_explanations
 from denoised.errors import DenoisedError, Exit
 from denoised.lab.record import RecordError, entry_sha256, obstacles, read_record
 from denoised.lab.schema import Record
@@ -143,6 +144,7 @@ class Library:
     metrics: tuple[MetricFacts, ...]
     benchmark: Benchmark | None  # of the metrics
     sampling: Sampling | None  # how fast it is
+    codes: Explanations  # of what `denoised check` finds
 
     def item(self, id: str) -> Item | None:
         """The item of a paper's id; None if the catalog has none."""
@@ -153,7 +155,8 @@ def gather(root: Path, records: Path | None = None) -> Library:
     """Read the project at `root`; `records` holds fresh results as <id>/<scale>.json, which go first.
 
     A bad record is not an error: the page says what is wrong with it. Raises DenoisedError where the catalog, a
-    runner, the glossary, a reading path, a world's description or a checkpoint's manifest cannot be read.
+    runner, the glossary, a reading path, a world's description, a checkpoint's manifest or the codes of findings
+    cannot be read.
     """
     catalog = load(root / "catalog.yaml")
     items = []
@@ -180,6 +183,7 @@ def gather(root: Path, records: Path | None = None) -> Library:
         read_facts(),
         read_benchmark(root),
         read_sampling(root),
+        read_explanations(root),
     )
 
 

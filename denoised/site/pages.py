@@ -24,6 +24,7 @@ from denoised.engine.confinement import docker_line
 from denoised.language import Language
 from denoised.numbers import short
 from denoised.site import plot
+from denoised.site.codes import CodeView, code_groups
 from denoised.site.compare import comparison_views
 from denoised.site.library import SCALES, STATUSES, Item, Library
 from denoised.site.metrics import benchmark_view, metric_rows
@@ -144,6 +145,7 @@ class Writer:
             "metrics/index.md": self._metrics(),
             "worlds/index.md": self._worlds(),
             "zoo/index.md": self._zoo(),
+            **self._codes(),
         }
         for world in self.library.worlds:
             pages[f"worlds/{world.name}/index.md"] = self._world(world)
@@ -334,6 +336,21 @@ class Writer:
             up="../../",
         )
 
+    def _codes(self) -> dict[str, str]:
+        """The list of what `denoised check` finds, and a page for each code."""
+        groups = code_groups(self.library.codes, self.language)
+        front = _front(self._say("codes.title"), description=_text_only(self._text("codes.lead")))
+        pages = {"codes/index.md": self._render("codes.md", front, groups=groups, up="../")}
+        for group in groups:
+            for code in group.codes:
+                pages[f"codes/{code.name}/index.md"] = self._code(code, group.id)
+        return pages
+
+    def _code(self, code: CodeView, group: str) -> str:
+        # Its words are few and also those of papers: whoever searches for one of these wants papers first.
+        front = _front(f"{code.name} · {code.title}", description=_text_only(code.why), boost=0.5)
+        return self._render("code.md", front, code=code, group=group, up="../../")
+
     def _prose(self, name: str) -> Markup:
         """A text of our own in the page's language, from site/<name>.<language>.md."""
         path = self.library.root / "site" / f"{name}.{self.language}.md"
@@ -469,7 +486,9 @@ class Writer:
         return f"{front}\n{tidy}\n"
 
 
-def _front(title: str, *, description: str = "", exclude: bool = False, toc: bool = False) -> str:
+def _front(
+    title: str, *, description: str = "", exclude: bool = False, boost: float = 1.0, toc: bool = False
+) -> str:
     """Front matter. The theme prints title and description raw, so they are escaped here once and for all."""
     fields: dict[str, Any] = {
         "title": escape(title),
@@ -478,6 +497,8 @@ def _front(title: str, *, description: str = "", exclude: bool = False, toc: boo
     }
     if exclude:
         fields["search"] = {"exclude": True}
+    elif boost != 1.0:
+        fields["search"] = {"boost": boost}
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
     return "\n".join(["---", *lines, "---", ""])
 

@@ -23,6 +23,7 @@ KINDS = [
     "", "papers/", "papers/ddim/", "papers/ddpm/", "papers/cfg/", "categories/", "categories/foundations/",
     "years/", "tags/", "verdicts/", "compare/", "paths/", "glossary/", "method/", "worlds/", "worlds/emoji/",
     "worlds/clips/", "worlds/toys/", "worlds/fashion-mnist/", "zoo/", "zoo/example/",
+    "codes/", "codes/E0203/",
 ]  # fmt: skip
 
 
