@@ -60,6 +60,8 @@ class Task:
     asked: list[Scene]  # … in this scene
     real: Tensor | None  # (n, 3, h, w): such scenes as they are drawn, where the world is known
     features: Callable[[Tensor], Tensor]  # pictures (n, 3, h, w) -> (n, d)
+    references: Tensor  # (s, m, d): features of real pictures of each subject in all its new scenes
+    looks: Tensor  # (emoji, d): the mean features of every emoji
     extractor: str  # its short name
     description: str
     following: str  # the full name of the metric of what else the prompt says
@@ -106,16 +108,28 @@ def subject_task(lab: Lab, count: int, pictures: int) -> Task:
     owner = [k % count for k in range(lab.settings.images)]
     asked = [subjects[o].new[k // count % len(subjects[o].new)] for k, o in enumerate(owner)]
     examples = examples.unflatten(0, (count, pictures))
+    new = render(place([scene for each in subjects for scene in each.new], 3 * lab.seed + 2), size)
+
     if lab.world == "emoji":
-        effnet, real = lab.extractor(), render(place(asked, 3 * lab.seed + 1), size)
-        return Task(
-            subjects, examples, owner, asked, real, lambda pictures: effnet(subject_regions(pictures)),
-            effnet.name, effnet.description, "background[emoji-judge]", 0.05,
-        )  # fmt: skip
-    clip = lab.clip()
+        effnet = lab.extractor()
+
+        def features(pictures: Tensor) -> Tensor:
+            return effnet(subject_regions(pictures))
+
+        real = render(place(asked, 3 * lab.seed + 1), size)
+        name, description = effnet.name, effnet.description
+        following, margin = "background[emoji-judge]", 0.05
+    else:
+        clip = lab.clip()
+        real, features = None, clip.pictures
+        name, description = clip.name, clip.description
+        following, margin = f"clip-score[{clip.name}]", 0.01
+
+    # Once for all arms: they depend on the seed's subjects alone, and cost more than an arm's own pictures.
+    references = features(new).unflatten(0, (count, -1))
     return Task(
-        subjects, examples, owner, asked, None, clip.pictures,
-        clip.name, clip.description, f"clip-score[{clip.name}]", 0.01,
+        subjects, examples, owner, asked, real, features, references, looks(features, size),
+        name, description, following, margin,
     )  # fmt: skip
 
 
@@ -127,14 +141,12 @@ def measure_subjects(lab: Lab, task: Task, arm: Arm) -> None:
     known, elsewhere the cosine of CLIP with the prompt without the subject's word.
     """
     assert arm.images is not None
-    size, features = lab.text_to_image().picture_size, task.features(arm.images)
-    new = [scene for subject in task.subjects for scene in subject.new]
-    references = task.features(render(place(new, 3 * lab.seed + 2), size))
-    likeness = similarity(features, references.unflatten(0, (len(task.subjects), -1))[task.owner])
+    features = task.features(arm.images)
+    likeness = similarity(features, task.references[task.owner])
     arm.record(task.likeness, likeness, by=similarity, extractor=task.description)
 
     wanted = torch.tensor([load_atlas().index(task.subjects[o].thing.id) for o in task.owner])
-    right = recognised(features, looks(task.features, size), wanted)
+    right = recognised(features, task.looks, wanted)
     name = f"subject-recognised[{task.extractor}]"
     arm.record(name, right, by=recognised, extractor=task.description)
 

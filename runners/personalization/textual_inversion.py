@@ -67,7 +67,7 @@ class Config:
 REHEARSAL: dict[str, Any] = {"subjects": 2, "train_steps": 2, "trials": 1, "steps": 2}
 SCALES: dict[str, dict[str, Any]] = {
     "mini": {"model": "emoji-t2i", "images": 96, "batch": 48},
-    "smoke": {"model": "emoji-t2i", "subjects": 2, "train_steps": 2, "trials": 1, "steps": 2},
+    "smoke": {"model": "emoji-t2i", "subjects": 1, "pictures": 3, "train_steps": 2, "trials": 1, "steps": 2},
     # § 3: 5,000 steps of batch 4; § 5.1: 64 samples of 50 DDIM steps for each word and prompt. The rate is that
     # of diffusers' example for Stable Diffusion. The subjects are the emoji: the paper's photographs are not
     # ours to ship.
