@@ -13,6 +13,14 @@ from denoised.errors import DenoisedError
 from denoised.language import say
 from denoised.project import find_root
 
+RecordsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help=both(ko="기록을 둘 폴더. 기본: outputs.", en="Where records go. Default: outputs."),
+    ),
+]
+
 
 @app.command(
     help=both(
@@ -66,13 +74,7 @@ def run(
             ),
         ),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help=both(ko="기록을 둘 폴더. 기본: outputs.", en="Where records go. Default: outputs."),
-        ),
-    ] = None,
+    out: RecordsFolder = None,
     publish: Annotated[
         bool,
         typer.Option(
@@ -163,13 +165,7 @@ def sweep(
     again: Annotated[
         bool, typer.Option("--again", help=both(ko="끝난 것도 다시 잰다.", en="Also what is finished."))
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help=both(ko="기록을 둘 폴더. 기본: outputs.", en="Where records go. Default: outputs."),
-        ),
-    ] = None,
+    out: RecordsFolder = None,
     publish: Annotated[
         bool,
         typer.Option(
