@@ -22,10 +22,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
@@ -38,7 +38,7 @@ import torch
 import transformers
 from diffusers import DDIMScheduler, DPMSolverSinglestepScheduler, StableDiffusionPipeline
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from denoised.diffusion.attention import keep_text
 from denoised.diffusion.continuous import Levels
@@ -46,6 +46,7 @@ from denoised.diffusion.denoiser import Denoiser
 from denoised.diffusion.random import SampleGenerators
 from denoised.diffusion.samplers import ddim
 from denoised.diffusion.schedule import timesteps as spaced
+from denoised.diffusion.tracing import traced
 from denoised.environment import cpu_name
 from denoised.zoo.load import Checkpoint, load_checkpoint
 from denoised.zoo.text_to_image import TextToImage, load_text_to_image
@@ -87,12 +88,14 @@ class Row:
 # --- timing ----------------------------------------------------------------------------------------------
 
 
-def against(name: str, ours: Side, theirs: Side, rounds: int, network: Any = None, per: int = 1) -> Row:
-    """Time both sides, after checking that they draw the same with equally many calls of `network`.
+def against(
+    name: str, ours: Side, theirs: Side, rounds: int, networks: Set[nn.Module] = frozenset(), per: int = 1
+) -> Row:
+    """Time both sides, after checking that they draw the same with equally many calls of `networks`.
 
     `per`: what the seconds are divided by. RuntimeError where the sides differ.
     """
-    with counted(network) as calls, torch.inference_mode():
+    with counted(networks) as calls, torch.inference_mode():
         a, ours_calls = ours(), calls.pop("n", 0)
         b, theirs_calls = theirs(), calls.pop("n", 0)
     difference = float((a - b).abs().max())
@@ -102,7 +105,7 @@ def against(name: str, ours: Side, theirs: Side, rounds: int, network: Any = Non
         )
     times = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
     a_best, b_best = (min(column) / per for column in zip(*times, strict=True))
-    return Row(name, a_best, b_best, difference, None if network is None else ours_calls)
+    return Row(name, a_best, b_best, difference, ours_calls if networks else None)
 
 
 @torch.inference_mode()
@@ -113,19 +116,17 @@ def seconds(work: Side) -> float:
 
 
 @contextmanager
-def counted(network: Any) -> Iterator[dict[str, int]]:
-    """The calls of a network inside the block, as "n"."""
+def counted(networks: Set[nn.Module]) -> Iterator[dict[str, int]]:
+    """The calls of all networks together inside the block, as "n"."""
     calls: dict[str, int] = {}
-    if network is None:
-        yield calls
-        return
 
     def count(*_: object) -> None:
         calls["n"] = calls.get("n", 0) + 1
 
-    hook = network.register_forward_pre_hook(count)
+    hooks = [network.register_forward_pre_hook(count) for network in networks]
     yield calls
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
 
 
 # --- the pixel model, unguided ---------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def ddim_16(size: Size) -> Row:
             sample = scheduler.step(output, t, sample, use_clipped_model_output=True).prev_sample
         return sample
 
-    return against("ddim", ours, theirs, size.rounds, checkpoint.unet)
+    return against("ddim", ours, theirs, size.rounds, {checkpoint.unet})
 
 
 def dpm_solver_2(size: Size) -> Row:
@@ -195,7 +196,7 @@ def dpm_solver_2(size: Size) -> Row:
             sample = stepper.step(output, t, sample).prev_sample
         return sample
 
-    return against("dpm-solver-2", ours, theirs, size.rounds, checkpoint.unet)
+    return against("dpm-solver-2", ours, theirs, size.rounds, {checkpoint.unet})
 
 
 def k_diffusion_euler(size: Size) -> Row | None:
@@ -230,7 +231,7 @@ def k_diffusion_euler(size: Size) -> Row | None:
         drawn: Tensor = sample_euler(x0, start, sigmas.float(), disable=True)
         return drawn
 
-    return against("k-diffusion-euler", ours, theirs, size.rounds, checkpoint.unet)
+    return against("k-diffusion-euler", ours, theirs, size.rounds, {checkpoint.unet})
 
 
 def scheduler_step(size: Size) -> Row:
@@ -278,23 +279,45 @@ def guided_1(size: Size) -> Row:
 
     Ours computes the text's keys and values once.
     """
-    model, theirs_pipeline = text_to_image(), pipeline()
-    x = SampleGenerators(0, range(1)).randn(*model.latent_shape)
-    grid, scale = model.timesteps(size.steps), model.guidance_scale
+    model = text_to_image()
 
     def ours() -> Tensor:
         with keep_text(model.unet):
-            latents = ddim(model.denoiser(scale), x, grid, condition=model.encode([PROMPT]))
-        pictures: Tensor = (model.decode(latents) + 1) / 2
-        return pictures
+            return guided_picture(model, size)
+
+    return against_pipeline("guided", ours, model, size)
+
+
+def guided_traced(size: Size) -> Row:
+    """The same with the UNet's operations recorded, as in a program that draws one sentence after the other.
+
+    The recording, as long as about thirty calls of the UNet, is made before the clock runs.
+    """
+    model = replace(text_to_image(), unet=deepcopy(text_to_image().unet))  # theirs is not recorded
+    with traced(model.unet):
+        return against_pipeline("guided-traced", lambda: guided_picture(model, size), model, size)
+
+
+def guided_picture(model: TextToImage, size: Size) -> Tensor:
+    x, grid = SampleGenerators(0, range(1)).randn(*model.latent_shape), model.timesteps(size.steps)
+    latents = ddim(model.denoiser(), x, grid, condition=model.encode([PROMPT]))
+    return (model.decode(latents) + 1) / 2
+
+
+def against_pipeline(name: str, ours: Side, model: TextToImage, size: Size) -> Row:
+    x, theirs_pipeline = SampleGenerators(0, range(1)).randn(*model.latent_shape), pipeline()
 
     def theirs() -> Tensor:
         drawn: Tensor = theirs_pipeline(
-            PROMPT, num_inference_steps=size.steps, guidance_scale=scale, latents=x, output_type="pt"
+            PROMPT,
+            num_inference_steps=size.steps,
+            guidance_scale=model.guidance_scale,
+            latents=x,
+            output_type="pt",
         ).images
         return drawn
 
-    return against("guided", ours, theirs, size.rounds, model.unet)
+    return against(name, ours, theirs, size.rounds, {model.unet, theirs_pipeline.unet})
 
 
 def kept_text(size: Size) -> Row:
@@ -310,7 +333,7 @@ def kept_text(size: Size) -> Row:
         with keep_text(model.unet):
             return plain()
 
-    return against("kept-text", kept, plain, size.rounds, model.unet)
+    return against("kept-text", kept, plain, size.rounds, {model.unet})
 
 
 # --- from nothing to a picture ---------------------------------------------------------------------------
@@ -383,6 +406,7 @@ ROWS: Sequence[tuple[str, Callable[[Size], Row | None]]] = (
     ("DPM-Solver-2, batch of pictures", dpm_solver_2),
     ("DDIM against k-diffusion's Euler, batch of pictures", k_diffusion_euler),
     ("sentence to picture, guided, one picture", guided_1),
+    ("the same, operations of the UNet recorded", guided_traced),
     ("keys and values of the text once, against in every step", kept_text),
     ("one DDIM step without the network", scheduler_step),
     ("cold start to the first picture", cold_start),

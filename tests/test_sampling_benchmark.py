@@ -13,6 +13,7 @@ from benchmarks.sampling import (
     against,
     ddim_16,
     dpm_solver_2,
+    guided_traced,
     kept_text,
     scheduler_step,
 )
@@ -40,13 +41,19 @@ def test_a_kept_text_changes_no_bit_of_a_guided_picture() -> None:
     assert row.difference == 0 and row.nfe == QUICK.steps
 
 
+@pytest.mark.text_to_image
+def test_a_recorded_network_draws_what_the_pipeline_draws() -> None:
+    row = guided_traced(QUICK)
+    assert agrees(row) and row.nfe == QUICK.steps
+
+
 def test_sides_that_differ_are_not_timed() -> None:
     with pytest.raises(RuntimeError, match=r"wrong: the sides differ by 1\.0e-03 after 0 and 0 evaluations"):
         against("wrong", lambda: torch.zeros(1), lambda: torch.full((1,), 1e-3), 1)
     network = torch.nn.Identity()
     x = torch.zeros(1)
     with pytest.raises(RuntimeError, match="after 1 and 2 evaluations"):
-        against("wrong", lambda: network(x), lambda: network(network(x)), 1, network)
+        against("wrong", lambda: network(x), lambda: network(network(x)), 1, {network})
 
 
 def test_the_site_reads_what_is_written() -> None:

@@ -135,9 +135,7 @@ def keep_text(unet: Any) -> Iterator[None]:
     text of every call is compared with that of the call before: another one is computed anew. Where gradients
     are wanted nothing is kept. The UNet is as it was when the block ends.
     """
-    kept = _KeptText()
-    layers = [unet.get_submodule(key.removesuffix(".processor")) for key in unet.attn_processors]
-    projections = [part for layer in layers if layer.is_cross_attention for part in (layer.to_k, layer.to_v)]
+    kept, projections = _KeptText(), text_projections(unet)
     before = [vars(projection).get("forward") for projection in projections]
     hook = unet.register_forward_pre_hook(kept.look, with_kwargs=True)
     for projection in projections:
@@ -150,6 +148,12 @@ def keep_text(unet: Any) -> Iterator[None]:
             del projection.forward
             if own is not None:  # else the class's is there again
                 projection.forward = own
+
+
+def text_projections(unet: Any) -> list[Any]:
+    """The modules that make keys and values of the text, two in each cross-attention layer."""
+    layers = [unet.get_submodule(key.removesuffix(".processor")) for key in unet.attn_processors]
+    return [part for layer in layers if layer.is_cross_attention for part in (layer.to_k, layer.to_v)]
 
 
 class _KeptText:

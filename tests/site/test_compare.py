@@ -250,6 +250,6 @@ def test_the_speed_of_sampling_is_shown_where_it_was_measured(project: Path, tmp
 
 def test_there_are_words_for_every_row_that_is_measured() -> None:
     source = (ROOT / "benchmarks" / "sampling.py").read_text()
-    measured = set(re.findall(r'(?:against|Row)\("([a-z0-9-]+)"', source))
-    assert len(measured) == 7
+    measured = set(re.findall(r'(?:against|against_pipeline|Row)\("([a-z0-9-]+)"', source))
+    assert len(measured) == 8
     assert {f"sampling.{name}" for name in measured} <= WORDS.keys
